@@ -1,0 +1,77 @@
+# `make help` lists the tasks. As root or with sudo, missing packages get installed and the root-only
+# tests run too; compiling and filling is always done as the user who owns this checkout.
+
+PREFIX  ?= /usr/local
+OWNER   := scripts/as-owner
+
+# Not `:=`: asked only when something is built, for then scripts/setup has seen that rustc is there.
+TARGET   = $(shell $(OWNER) scripts/target)
+CARGO    = $(OWNER) cargo build --release --locked --package minibox --target $(TARGET) \
+           --config 'target.$(TARGET).rustflags = ["-Ctarget-feature=+crt-static"]'
+unexport RUSTFLAGS # it would replace the flags above
+
+.PHONY: help demo build install uninstall rootfs distro-rootfs \
+        test test-full lint fmt docs check dist clean setup setup-test guard docs-same
+.DEFAULT_GOAL := help
+
+help: ## list the tasks
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+demo: build rootfs ## see it work: a container that loops for three seconds
+	./minibox run ./rootfs python while_loop.py 3
+
+build: setup ## compile minibox, one static binary, to ./minibox
+	@$(CARGO)
+	@$(OWNER) ln -sfn target/$(TARGET)/release/minibox minibox
+
+install: build ## put it into /usr/local/bin, or PREFIX=$HOME/.local
+	@PREFIX="$(DESTDIR)$(PREFIX)" scripts/install
+
+uninstall: ## take it away again
+	rm -f "$(DESTDIR)$(PREFIX)/bin/minibox" "$(DESTDIR)$(PREFIX)/bin/minibox-oci"
+
+rootfs: setup ## fill ./rootfs from this machine's python and tools
+	@$(OWNER) python3 rootfs/fill
+
+distro-rootfs: ## make ./rootfs-debian or the like, a whole small distribution (root)
+	@rootfs/distro
+
+test: setup-test build guard rootfs ## run every test that you can run (sudo: more)
+	@scripts/test
+
+test-full: export MINIBOX_TEST_FULL = 1
+test-full: test ## the same with the long sweeps
+
+lint: setup ## formatting, clippy, shellcheck, licences
+	@scripts/lint
+
+fmt: ## format the sources
+	$(OWNER) cargo fmt --all
+
+docs: build ## write docs/steps.md anew from the program
+	$(OWNER) sh -c './minibox steps --format markdown > docs/steps.md'
+
+check: setup-test lint docs-same test ## all that CI checks
+
+dist: build ## pack a release archive into target/dist
+	@$(OWNER) scripts/dist
+
+clean: ## remove what was built and filled in
+	$(OWNER) python3 rootfs/fill --empty
+	$(OWNER) rm -rf target minibox
+
+# Steps of the tasks above.
+setup:
+	@scripts/setup build
+
+setup-test:
+	@scripts/setup test
+
+# A second build for the tests: it aborts when the child of clone3 allocates, and fails where told to.
+guard: setup
+	@$(CARGO) --features trial --target-dir target/trial
+	@$(OWNER) ln -sfn trial/$(TARGET)/release/minibox target/minibox-guard
+
+docs-same: build
+	@./minibox steps --format markdown | diff -u docs/steps.md - || \
+		{ echo "docs/steps.md is old: run make docs" >&2; exit 1; }

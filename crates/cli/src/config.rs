@@ -1,0 +1,545 @@
+//! `minibox run`'s arguments → an OCI configuration, with the defaults of a careful host.
+//!
+//! Everything a person can get wrong on the command line is found here, before anything is made.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use minibox_runtime::capabilities;
+use minibox_runtime::idmap::{IdMap, Range};
+use minibox_runtime::user::{self, User};
+use minibox_runtime::{DEFAULT_PATH, Error, Result};
+use oci_spec::runtime as oci;
+
+use crate::args::{ProcessArgs, RunArgs};
+
+/// Default of `--pids-limit`: enough for any teaching, too few for a fork bomb.
+pub(crate) const PIDS_LIMIT: i64 = 512;
+
+/// Hidden from the container: the kernel's memory, keys, timers, hardware and power readings.
+const MASKED: [&str; 13] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/devices/system/cpu/cpu0/thermal_throttle",
+];
+
+/// Readable, but not to be written.
+const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// What the arguments say, understood and checked.
+#[derive(Debug)]
+pub(crate) struct Wishes {
+    pub memory: Option<i64>,
+    pub cpu_quota: Option<i64>,
+    pub host_network: bool,
+    pub no_new_privs: bool,
+    pub capabilities: oci::Capabilities,
+    pub volumes: Vec<oci::Mount>,
+    pub tmpfs: Vec<oci::Mount>,
+    pub user: User,
+    /// Lines to say before the start: what a flag opens.
+    pub warnings: Vec<String>,
+}
+
+/// The files of its own that every container gets.
+#[derive(Debug)]
+pub(crate) struct OwnFiles {
+    pub hosts: PathBuf,
+    pub hostname: PathBuf,
+    pub resolv_conf: PathBuf,
+}
+
+/// An error about one flag: its name, its value, what would be right.
+fn bad(flag: &str, value: &str, right: &str) -> Error {
+    Error::new(format!("{flag} {value:?} is not understood")).hint(right.to_owned())
+}
+
+/// Checks every flag's value; nothing has been made yet.
+pub(crate) fn understand(args: &RunArgs) -> Result<Wishes> {
+    if let Some(ports) = args.publish.first() {
+        return Err(Error::new(format!("-p {ports}: publishing ports needs a network bridge, which this version does not have"))
+            .hint("with --net host the program listens on the host's own ports"));
+    }
+    let host_network = match args.net.as_str() {
+        "none" => false,
+        "host" => true,
+        "bridge" => {
+            return Err(Error::new("--net bridge: there is no network bridge in this version")
+                .hint("today: --net none (loopback only) or --net host (the host's network)"));
+        }
+        other => return Err(bad("--net", other, "none or host")),
+    };
+    if let Some(name) = &args.name {
+        check_name(name)?;
+    }
+    if let Some(hostname) = &args.hostname {
+        if hostname.is_empty() || hostname.len() > 64 {
+            return Err(bad("--hostname", hostname, "1 to 64 bytes"));
+        }
+    }
+    if args.pids_limit == 0 || args.pids_limit < -1 {
+        return Err(bad("--pids-limit", &args.pids_limit.to_string(), "a number above 0, or -1 for no limit"));
+    }
+    let mut warnings = Vec::new();
+    let mut no_new_privs = !args.privileged;
+    for option in &args.security_opt {
+        no_new_privs = match option.as_str() {
+            "no-new-privileges" | "no-new-privileges=true" | "no-new-privileges:true" => true,
+            "no-new-privileges=false" | "no-new-privileges:false" => false,
+            other => return Err(bad("--security-opt", other, "no-new-privileges=true or no-new-privileges=false")),
+        };
+    }
+    let capabilities = capability_set(args, &mut warnings)?;
+    if args.privileged {
+        warnings.push("--privileged: every capability and device of this host is open to the container; nothing of /proc and /sys is hidden".into());
+    } else if !no_new_privs {
+        warnings.push("--security-opt no-new-privileges=false: setuid programs in the container may raise their privileges".into());
+    }
+    if host_network {
+        warnings.push("--net host: the container sees and uses the host's network, abstract sockets included".into());
+    }
+    let root = open_root(&args.rootfs)?;
+    Ok(Wishes {
+        memory: args.memory.as_deref().map(parse_size).transpose()?,
+        cpu_quota: args.cpus.as_deref().map(parse_cpus).transpose()?,
+        host_network,
+        no_new_privs,
+        capabilities,
+        volumes: args.volumes.iter().map(|text| parse_volume(text)).collect::<Result<_>>()?,
+        tmpfs: args.tmpfs.iter().map(|text| parse_tmpfs(text)).collect::<Result<_>>()?,
+        user: user::resolve(root.as_fd(), args.process.user.as_deref().unwrap_or(""))?,
+        warnings,
+    })
+}
+
+fn open_root(path: &Path) -> Result<std::os::fd::OwnedFd> {
+    use nix::fcntl::{OFlag, open};
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, nix::sys::stat::Mode::empty()).map_err(|errno| {
+        let error = Error::new(format!("cannot use {} as a root filesystem", path.display()))
+            .step(minibox_runtime::Step::OpenRoot)
+            .call(format!("open({:?}, O_PATH|O_DIRECTORY)", path.display().to_string()))
+            .errno(errno);
+        match errno {
+            nix::errno::Errno::ENOENT => {
+                error.hint("the first word after the options is the root filesystem: a folder with bin, lib, usr …; `make rootfs` fills one")
+            }
+            nix::errno::Errno::ENOTDIR => error.hint("unpack the archive or image into a folder first"),
+            _ => error,
+        }
+    })
+}
+
+/// Docker's rule for names.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let mut letters = name.chars();
+    let first = letters.next().is_some_and(|c| c.is_ascii_alphanumeric());
+    if first && name.len() <= 128 && letters.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
+        return Ok(());
+    }
+    Err(bad("--name", name, "letters, digits, `_`, `.` and `-`, beginning with a letter or digit"))
+}
+
+/// Bytes, with docker's suffixes b, k, m, g, t.
+pub(crate) fn parse_size(text: &str) -> Result<i64> {
+    let wrong = || bad("--memory", text, "a number of bytes, or with k, m or g: 64m");
+    let lower = text.to_ascii_lowercase();
+    let lower = lower.strip_suffix("ib").or_else(|| lower.strip_suffix('b')).unwrap_or(&lower);
+    let (digits, shift) = match lower.bytes().last() {
+        Some(b'k') => (&lower[..lower.len() - 1], 10),
+        Some(b'm') => (&lower[..lower.len() - 1], 20),
+        Some(b'g') => (&lower[..lower.len() - 1], 30),
+        Some(b't') => (&lower[..lower.len() - 1], 40),
+        _ => (lower, 0),
+    };
+    let number: f64 = digits.parse().map_err(|_| wrong())?;
+    let bytes = number * (1_u64 << shift) as f64;
+    if digits.is_empty() || !bytes.is_finite() || bytes < 1.0 || bytes > 9e18 {
+        return Err(wrong());
+    }
+    Ok(bytes as i64)
+}
+
+/// `--cpus 0.5` as microseconds of every 100 000.
+fn parse_cpus(text: &str) -> Result<i64> {
+    let wrong = || bad("--cpus", text, "a number of CPUs from 0.01 on, such as 0.5 or 2");
+    let cpus: f64 = text.parse().map_err(|_| wrong())?;
+    if !cpus.is_finite() || !(0.01..=100_000.0).contains(&cpus) {
+        return Err(wrong());
+    }
+    Ok((cpus * 100_000.0) as i64)
+}
+
+fn mount(kind: &str, source: &str, destination: &str, options: &[&str]) -> oci::Mount {
+    let mut mount = oci::Mount::default();
+    mount.set_typ(Some(kind.to_owned()));
+    mount.set_source(Some(PathBuf::from(source)));
+    mount.set_destination(PathBuf::from(destination));
+    mount.set_options(Some(options.iter().map(|&word| word.to_owned()).collect()));
+    mount
+}
+
+fn parse_volume(text: &str) -> Result<oci::Mount> {
+    let right = "SRC:DST or SRC:DST:ro, both paths, DST beginning with /";
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, destination, words) = match parts[..] {
+        [source, destination] => (source, destination, ""),
+        [source, destination, words] => (source, destination, words),
+        _ => return Err(bad("--volume", text, right)),
+    };
+    if source.is_empty() || !destination.starts_with('/') || destination.trim_matches('/').is_empty() {
+        return Err(bad("--volume", text, right));
+    }
+    if !source.contains('/') && !source.starts_with('.') {
+        return Err(Error::new(format!("--volume {text}: {source:?} would be a named volume, which this version does not have"))
+            .hint(format!("for a folder write its path: ./{source}:{destination}")));
+    }
+    let mut options = vec!["rbind"];
+    for word in words.split(',').filter(|word| !word.is_empty()) {
+        match word {
+            "ro" | "rw" | "nosuid" | "nodev" | "noexec" | "rprivate" | "private" | "rslave" | "slave" | "rshared" | "shared" => options.push(word),
+            "z" | "Z" => {} // SELinux relabelling: nothing to do where minibox sets no label.
+            other => return Err(bad("--volume option", other, "ro, rw, nosuid, nodev, noexec, rslave, rshared")),
+        }
+    }
+    let path = Path::new(source);
+    let absolute = std::path::absolute(path).map_err(|e| Error::of_io("find", path, &e))?;
+    if !absolute.exists() {
+        // Docker's habit: a missing source is an empty folder to be.
+        std::fs::create_dir_all(&absolute).map_err(|error| {
+            Error::of_io("make the missing folder", &absolute, &error).hint("the source of a volume is a path on the host")
+        })?;
+    }
+    Ok(mount("bind", &absolute.to_string_lossy(), destination, &options))
+}
+
+fn parse_tmpfs(text: &str) -> Result<oci::Mount> {
+    let (destination, words) = text.split_once(':').unwrap_or((text, ""));
+    if !destination.starts_with('/') || destination.trim_matches('/').is_empty() {
+        return Err(bad("--tmpfs", text, "DST or DST:size=64m,mode=1777 with DST beginning with /"));
+    }
+    let mut options = vec!["nosuid", "nodev", "noexec"];
+    options.extend(words.split(',').filter(|word| !word.is_empty()));
+    if !words.contains("mode=") {
+        options.push("mode=1777");
+    }
+    Ok(mount("tmpfs", "tmpfs", destination, &options))
+}
+
+fn capability_set(args: &RunArgs, warnings: &mut Vec<String>) -> Result<oci::Capabilities> {
+    let all = || (0..64).filter_map(capabilities::name);
+    let expand = |names: &[String]| -> Result<Vec<String>> {
+        let mut expanded = Vec::new();
+        for name in names {
+            if name.eq_ignore_ascii_case("all") {
+                expanded.extend(all());
+            } else {
+                let number = capabilities::number(name)?;
+                expanded.extend(capabilities::name(number));
+            }
+        }
+        Ok(expanded)
+    };
+    let added = expand(&args.cap_add)?;
+    let dropped = expand(&args.cap_drop)?;
+    let drop_all = args.cap_drop.iter().any(|name| name.eq_ignore_ascii_case("all"));
+    let add_all = args.cap_add.iter().any(|name| name.eq_ignore_ascii_case("all"));
+    let mut names: Vec<String> = if args.privileged {
+        all().collect()
+    } else {
+        capabilities::DEFAULT.iter().map(|&name| name.to_owned()).collect()
+    };
+    // Docker's order: `--cap-drop ALL --cap-add X` leaves X, `--cap-add ALL --cap-drop X` all but X.
+    if drop_all {
+        names.clear();
+    }
+    names.extend(added.iter().cloned());
+    names.retain(|name| !dropped.contains(name) || (drop_all && !add_all && added.contains(name)));
+    for name in args.cap_add.iter().filter(|name| !capabilities::DEFAULT.contains(&&*full_name(name))) {
+        warnings.push(format!("--cap-add {name}: {}", opens(&full_name(name))));
+    }
+    names.iter().map(|name| parse_capability(name)).collect()
+}
+
+fn full_name(name: &str) -> String {
+    let upper = name.to_ascii_uppercase();
+    if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") }
+}
+
+fn parse_capability(name: &str) -> Result<oci::Capability> {
+    let short = name.strip_prefix("CAP_").unwrap_or(name);
+    short.parse().map_err(|_| Error::new(format!("unknown capability {name:?}")))
+}
+
+/// What a capability beyond the default eleven opens, in one clause.
+fn opens(name: &str) -> &'static str {
+    match name {
+        "CAP_ALL" => "root in the container can do nearly everything that root of the host can",
+        "CAP_SYS_ADMIN" => "the container may mount, join namespaces and much more: nearly root of the host",
+        "CAP_SYS_MODULE" => "the container may load kernel modules, that is, take over the host",
+        "CAP_SYS_PTRACE" => "the container may read and change every process it can see",
+        "CAP_SYS_RAWIO" => "the container may talk to hardware directly",
+        "CAP_NET_ADMIN" => "the container may change its network's interfaces, routes and firewall",
+        "CAP_NET_RAW" => "the container may forge and read packets on its network",
+        "CAP_MKNOD" => "the container may make device nodes, disks of the host among them",
+        "CAP_SYS_TIME" => "the container may set the host's clock",
+        "CAP_SYS_BOOT" => "the container may reboot",
+        "CAP_DAC_READ_SEARCH" => "the container may open files of the host by handle",
+        "CAP_BPF" | "CAP_PERFMON" => "the container may look into the kernel",
+        "CAP_SYSLOG" => "the container may read the kernel's log",
+        "CAP_AUDIT_WRITE" => "the container may write the host's audit log",
+        _ => "beyond the default eleven: see capabilities(7)",
+    }
+}
+
+/// The environment of a process: the image's usual, then what was asked for.
+pub(crate) fn environment(args: &ProcessArgs, home: &str, hostname: &str) -> Result<Vec<String>> {
+    let mut env = vec![format!("PATH={DEFAULT_PATH}"), format!("HOSTNAME={hostname}"), format!("HOME={home}")];
+    if args.tty {
+        env.push(String::from("TERM=xterm"));
+    }
+    for wish in &args.env {
+        let (key, value) = match wish.split_once('=') {
+            Some((key, value)) => (key, Some(value.to_owned())),
+            // Like docker: a variable that the caller does not have is not set.
+            None => (wish.as_str(), std::env::var(wish).ok()),
+        };
+        if key.is_empty() {
+            return Err(bad("--env", wish, "KEY=VALUE, or KEY to pass yours on"));
+        }
+        let prefix = format!("{key}=");
+        env.retain(|entry| !entry.starts_with(&prefix));
+        if let Some(value) = value {
+            env.push(prefix + &value);
+        }
+    }
+    Ok(env)
+}
+
+/// What a config needs to know beside the arguments.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    pub id_map: Option<&'a IdMap>,
+    pub cgroup: Option<&'a str>,
+    pub hostname: &'a str,
+    pub files: &'a OwnFiles,
+}
+
+/// The whole OCI configuration.
+pub(crate) fn build(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> Result<oci::Spec> {
+    let mut spec = oci::Spec::default();
+    spec.set_version(String::from("1.2.1"));
+    spec.set_annotations(None);
+    spec.set_hostname(Some(place.hostname.to_owned()));
+    let mut root = oci::Root::default();
+    root.set_path(std::path::absolute(&args.rootfs).unwrap_or_else(|_| args.rootfs.clone()));
+    root.set_readonly(Some(args.read_only));
+    spec.set_root(Some(root));
+    spec.set_mounts(Some(mounts(args, wishes, place)));
+    spec.set_process(Some(process(&args.process, &args.command, wishes, place.hostname)?));
+    spec.set_linux(Some(linux(args, wishes, place)));
+    Ok(spec)
+}
+
+fn process(args: &ProcessArgs, command: &[String], wishes: &Wishes, hostname: &str) -> Result<oci::Process> {
+    let mut process = oci::Process::default();
+    process.set_terminal(Some(args.tty));
+    process.set_args(Some(command.to_vec()));
+    process.set_env(Some(environment(args, &wishes.user.home, hostname)?));
+    process.set_user(oci_user(&wishes.user));
+    let cwd = args.workdir.as_deref().unwrap_or("/");
+    if !cwd.starts_with('/') {
+        return Err(bad("--workdir", cwd, "an absolute path in the container"));
+    }
+    process.set_cwd(PathBuf::from(cwd));
+    process.set_no_new_privileges(Some(wishes.no_new_privs));
+    process.set_capabilities(Some(capability_sets(&wishes.capabilities, wishes.user.uid)));
+    // A core dump of a container would land wherever the host's core_pattern says.
+    let core = oci::PosixRlimitBuilder::default().typ(oci::PosixRlimitType::RlimitCore).soft(0_u64).hard(0_u64);
+    process.set_rlimits(Some(vec![core.build().map_err(|e| Error::new(e.to_string()))?]));
+    Ok(process)
+}
+
+/// The user of a process, as config.json has it.
+pub(crate) fn oci_user(user: &User) -> oci::User {
+    let mut made = oci::User::default();
+    made.set_uid(user.uid);
+    made.set_gid(user.gid);
+    made.set_additional_gids((!user.groups.is_empty()).then(|| user.groups.clone()));
+    made
+}
+
+/// Bounding for everyone, effective and permitted for root alone; inheritable and ambient stay empty
+/// (CVE-2022-29162).
+pub(crate) fn capability_sets(set: &oci::Capabilities, uid: u32) -> oci::LinuxCapabilities {
+    let none = oci::Capabilities::new();
+    let own = if uid == 0 { set } else { &none };
+    let mut sets = oci::LinuxCapabilities::default();
+    sets.set_bounding(Some(set.clone()));
+    sets.set_effective(Some(own.clone()));
+    sets.set_permitted(Some(own.clone()));
+    sets.set_inheritable(Some(none.clone()));
+    sets.set_ambient(Some(none.clone()));
+    sets
+}
+
+fn mounts(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mount> {
+    let ro = if args.privileged { "rw" } else { "ro" };
+    let safe = ["nosuid", "nodev", "noexec"];
+    // Group 5 is tty nearly everywhere; with a single id there is no group but one's own.
+    let single = place.id_map.is_some_and(IdMap::is_single);
+    let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    if !single {
+        pts.push("gid=5");
+    }
+    // Without a network namespace of its own a user namespace may not mount sysfs anew.
+    let sys = if wishes.host_network && place.id_map.is_some() {
+        mount("bind", "/sys", "/sys", &["rbind", "nosuid", "nodev", "noexec", ro])
+    } else {
+        mount("sysfs", "sysfs", "/sys", &["nosuid", "nodev", "noexec", ro])
+    };
+    let own = |path: &Path, destination| mount("bind", &path.to_string_lossy(), destination, &["bind", "nosuid", "nodev", "noexec"]);
+    let mut mounts = vec![
+        mount("proc", "proc", "/proc", &safe),
+        mount("tmpfs", "tmpfs", "/dev", &["nosuid", "noexec", "strictatime", "mode=755", "size=65536k"]),
+        mount("devpts", "devpts", "/dev/pts", &pts),
+        mount("tmpfs", "shm", "/dev/shm", &["nosuid", "nodev", "noexec", "mode=1777", "size=65536k"]),
+        mount("mqueue", "mqueue", "/dev/mqueue", &safe),
+        sys,
+    ];
+    if !(wishes.host_network && place.id_map.is_some()) {
+        mounts.push(mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "nodev", "noexec", ro]));
+    }
+    mounts.push(own(&place.files.hosts, "/etc/hosts"));
+    mounts.push(own(&place.files.hostname, "/etc/hostname"));
+    mounts.push(own(&place.files.resolv_conf, "/etc/resolv.conf"));
+    let asked = wishes.tmpfs.iter().chain(&wishes.volumes).cloned();
+    let mut asked: Vec<oci::Mount> = asked.collect();
+    // A mount below another must come after it, whatever the order on the command line.
+    asked.sort_by_key(|mount| mount.destination().components().count());
+    mounts.extend(asked);
+    mounts
+}
+
+fn linux(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Linux {
+    use oci::LinuxNamespaceType as Kind;
+    let mut kinds = vec![Kind::Pid, Kind::Mount, Kind::Ipc, Kind::Uts, Kind::Cgroup];
+    if !wishes.host_network {
+        kinds.push(Kind::Network);
+    }
+    if place.id_map.is_some() {
+        kinds.push(Kind::User);
+    }
+    let namespace = |kind| {
+        let mut namespace = oci::LinuxNamespace::default();
+        namespace.set_typ(kind);
+        namespace
+    };
+    let mut linux = oci::Linux::default();
+    linux.set_namespaces(Some(kinds.into_iter().map(namespace).collect()));
+    let strings = |paths: &[&str]| Some(paths.iter().map(|&path| path.to_owned()).collect());
+    linux.set_masked_paths(if args.privileged { None } else { strings(&MASKED) });
+    linux.set_readonly_paths(if args.privileged { None } else { strings(&READONLY) });
+    linux.set_cgroups_path(place.cgroup.map(|path| PathBuf::from("/").join(path)));
+    linux.set_resources(Some(resources(args, wishes, place)));
+    if let Some(map) = place.id_map {
+        let mappings = |ranges: &[Range]| {
+            let mapping = |range: &Range| {
+                let mapping = oci::LinuxIdMappingBuilder::default().container_id(range.inside);
+                mapping.host_id(range.outside).size(range.size).build()
+            };
+            // Every field has a default, so that building cannot fail.
+            Some(ranges.iter().filter_map(|range| mapping(range).ok()).collect())
+        };
+        linux.set_uid_mappings(mappings(&map.uids));
+        linux.set_gid_mappings(mappings(&map.gids));
+    }
+    if !wishes.host_network {
+        // In a network of its own a port below 1024 harms nobody, and ping needs no raw socket.
+        let last = place.id_map.map_or(2_147_483_647, |map| map.gids.iter().map(|r| r.inside + (r.size - 1)).max().unwrap_or(0));
+        let pairs = [
+            ("net.ipv4.ip_unprivileged_port_start", String::from("0")),
+            ("net.ipv4.ping_group_range", format!("0 {last}")),
+        ];
+        linux.set_sysctl(Some(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()));
+    }
+    if args.privileged {
+        linux.set_devices(Some(crate::host::devices()));
+    }
+    linux
+}
+
+fn resources(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> oci::LinuxResources {
+    let mut resources = oci::LinuxResources::default();
+    if place.cgroup.is_none() {
+        return resources;
+    }
+    if args.pids_limit > 0 {
+        let mut pids = oci::LinuxPids::default();
+        pids.set_limit(args.pids_limit);
+        resources.set_pids(Some(pids));
+    }
+    if let Some(limit) = wishes.memory {
+        let mut memory = oci::LinuxMemory::default();
+        memory.set_limit(Some(limit));
+        // Docker's default: as much swap again.
+        memory.set_swap(Some(limit.saturating_mul(2)));
+        resources.set_memory(Some(memory));
+    }
+    if let Some(quota) = wishes.cpu_quota {
+        let mut cpu = oci::LinuxCpu::default();
+        cpu.set_period(Some(100_000));
+        cpu.set_quota(Some(quota));
+        resources.set_cpu(Some(cpu));
+    }
+    resources
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_as_docker_writes_them() {
+        for (text, bytes) in [("64m", 64 << 20), ("1g", 1 << 30), ("512K", 512 << 10), ("100", 100), ("100b", 100), ("1.5k", 1536), ("2GiB", 2 << 30), ("1t", 1 << 40)] {
+            assert_eq!(parse_size(text).unwrap(), bytes, "{text}");
+        }
+        for text in ["", "m", "-1", "0", "64x", "1e400", "nan", "9999999999g"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cpus_are_a_share_of_time() {
+        assert_eq!(parse_cpus("0.5").unwrap(), 50_000);
+        assert_eq!(parse_cpus("2").unwrap(), 200_000);
+        for text in ["0", "-1", "x", "inf", ""] {
+            assert!(parse_cpus(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn volumes_and_names() {
+        let volume = parse_volume("/tmp:/data:ro").unwrap();
+        assert_eq!(volume.options().as_ref().unwrap(), &["rbind", "ro"]);
+        for text in ["/tmp", "/tmp:data", "/tmp:/", "data:/x", "/tmp:/x:what", "a:b:c:d", ":/x"] {
+            assert!(parse_volume(text).is_err(), "{text}");
+        }
+        for name in ["a", "web-1", "A.b_c"] {
+            assert!(check_name(name).is_ok());
+        }
+        for name in ["", "-a", ".", "..", "a/b", "한"] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `--dry-run`: the plan in words, or as the nearest script of unshare, mount and friends.
+
+use std::fmt::Write as _;
+
+use minibox_runtime::describe;
+use minibox_runtime::plan::RootMount;
+use minibox_runtime::spawn::Subject;
+use minibox_runtime::{Plan, Step};
+
+use crate::output::shell_word;
+
+/// Every step that would be done, with its call.
+pub(crate) fn plan(plan: &Plan) -> String {
+    let mut text = String::from("Nothing is done. These are the steps, in order:\n\n");
+    for step in Step::ALL {
+        let items = items_of(plan, *step);
+        if items == 0 {
+            continue;
+        }
+        let about = step.about();
+        let _ = writeln!(text, "{:>3}. {}\n     {}", *step as usize + 1, about.title, about.why);
+        for index in 0..items {
+            let call = describe::call(Subject::Container(plan), *step, index);
+            if !call.is_empty() {
+                let _ = writeln!(text, "       {call}");
+            }
+        }
+    }
+    text
+}
+
+/// How many calls a step of this plan makes; none where it is left out.
+fn items_of(plan: &Plan, step: Step) -> usize {
+    match step {
+        Step::Join => 0,
+        Step::MakeCgroup => usize::from(plan.cgroup.is_some()),
+        Step::MapIds | Step::BecomeRoot => usize::from(plan.id_map.is_some()),
+        Step::TakeMounts | Step::AttachMounts => plan.mounts.len(),
+        Step::Devices => 1 + usize::from(plan.devices.is_some()),
+        Step::Hostname => usize::from(plan.hostname.is_some()),
+        Step::Loopback => usize::from(plan.loopback),
+        Step::Sysctls => plan.sysctls.len(),
+        Step::Console => usize::from(plan.console_place.is_some()) * 2,
+        Step::HidePaths => plan.readonly_paths.len() + plan.masked_paths.len(),
+        Step::ReadonlyRoot => plan.readonly_at_last.len(),
+        Step::Rlimits => plan.process.rlimits.len(),
+        Step::NoNewPrivileges => usize::from(plan.process.no_new_privs),
+        Step::Guard => usize::from(plan.process.die_with_parent),
+        _ => 1,
+    }
+}
+
+/// The nearest script: what a person would type to get the same container, minus what has no command
+/// (the keyring, masked paths by descriptor, the exact capability sets).
+pub(crate) fn script(plan: &Plan, hostname: &str, host_network: bool) -> String {
+    let root = shell_word(&plan.root.path.to_string_lossy());
+    let mut flags = vec!["--fork", "--mount", "--pid", "--ipc", "--uts", "--cgroup"];
+    if !host_network {
+        flags.push("--net");
+    }
+    if plan.id_map.is_some() {
+        flags.push("--user");
+        flags.push("--map-root-user");
+    }
+    let mut text = String::from("#!/bin/sh\n# The nearest thing to this container, by hand. Needs: util-linux, and root or user namespaces.\nset -eu\n");
+    let _ = writeln!(text, "LAYER=$(mktemp -d); trap 'rm -rf \"$LAYER\"' EXIT; export LAYER");
+    let _ = writeln!(text, "unshare {} sh -eu <<'INSIDE'", flags.join(" "));
+    let _ = writeln!(text, "mount --make-rprivate /");
+    match &plan.root.mount {
+        RootMount::Overlay(_) => {
+            let userxattr = if plan.id_map.is_some() { ",userxattr" } else { "" };
+            let _ = writeln!(text, "mkdir -p \"$LAYER/upper\" \"$LAYER/work\" \"$LAYER/root\"");
+            let _ = writeln!(text, "mount -t overlay -o lowerdir={root},upperdir=\"$LAYER/upper\",workdir=\"$LAYER/work\"{userxattr} overlay \"$LAYER/root\"");
+        }
+        RootMount::Folder { .. } => {
+            let _ = writeln!(text, "mkdir -p \"$LAYER/root\" && mount --bind {root} \"$LAYER/root\"");
+        }
+    }
+    let _ = writeln!(text, "cd \"$LAYER/root\"");
+    for mount in &plan.mounts {
+        let place = mount.place.path.to_string_lossy();
+        let place = shell_word(place.trim_start_matches('/'));
+        let (source, options) = mount.as_mount_command();
+        let make = if mount.place.is_file { format!("[ -e {place} ] || : > {place}") } else { format!("mkdir -p {place}") };
+        let options: Vec<String> = options.iter().map(|word| shell_word(word)).collect();
+        let optional = if source == "cgroup" || source == "mqueue" { " || true" } else { "" };
+        let _ = writeln!(text, "{make}; mount {} {} {place}{optional}", options.join(" "), shell_word(&source));
+        if mount.is_readonly_bind() {
+            let _ = writeln!(text, "mount -o remount,bind,ro {place}");
+        }
+    }
+    for node in plan.devices.iter().flatten() {
+        let path = node.path().to_string_lossy();
+        let _ = writeln!(text, "[ -e dev/{path} ] || {{ : > dev/{path}; mount --bind /dev/{path} dev/{path}; }}");
+    }
+    let _ = writeln!(text, "ln -sf /proc/self/fd dev/fd; ln -sf /proc/self/fd/0 dev/stdin; ln -sf /proc/self/fd/1 dev/stdout; ln -sf /proc/self/fd/2 dev/stderr; ln -sf pts/ptmx dev/ptmx");
+    let _ = writeln!(text, "hostname {} 2>/dev/null || echo {} > /proc/sys/kernel/hostname", shell_word(hostname), shell_word(hostname));
+    if !host_network {
+        let _ = writeln!(text, "ip link set lo up 2>/dev/null || true");
+    }
+    let _ = writeln!(text, "mkdir -p .old && pivot_root . .old");
+    let _ = writeln!(text, "cd {}", shell_word(&plan.process.cwd.to_string_lossy()));
+    let words: Vec<String> = plan.process.argv.strings().iter().map(|w| shell_word(&w.to_string_lossy())).collect();
+    let env: Vec<String> = plan.process.envp.strings().iter().map(|w| shell_word(&w.to_string_lossy())).collect();
+    // The old root's tools are gone with the old root: from here on the container's own are used.
+    let _ = writeln!(text, "exec env -i {} sh -c 'umount -l /.old && rmdir /.old; exec \"$@\"' sh {}", env.join(" "), words.join(" "));
+    text.push_str("INSIDE\n");
+    text
+}

@@ -1,0 +1,96 @@
+//! `--explain` and `--step`: the birth of a container, told as it happens.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use minibox_runtime::line::Listening;
+use minibox_runtime::step::Side;
+use minibox_runtime::{Event, Step};
+
+use crate::output;
+
+/// Tells the steps of one start on stderr.
+#[derive(Debug)]
+pub(crate) struct Teller {
+    listening: Listening,
+    colours: bool,
+    told: Option<Step>,
+    pid: i32,
+    total: u64,
+}
+
+impl Teller {
+    /// A teller for the two flags.
+    pub(crate) fn new(explain: bool, step: bool) -> Teller {
+        let listening = match (step, explain) {
+            (true, _) => Listening::Halts,
+            (false, true) => Listening::Steps,
+            (false, false) => Listening::Quiet,
+        };
+        Teller { listening, colours: output::colours(&std::io::stderr()), told: None, pid: 0, total: 0 }
+    }
+
+    /// What the runtime should report.
+    pub(crate) fn listening(&self) -> Listening {
+        self.listening
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Hears one event.
+    pub(crate) fn hear(&mut self, event: &Event<'_>) {
+        let mut text = String::new();
+        match event {
+            Event::Born { pid } => self.pid = *pid,
+            Event::Before { step, call } => {
+                text = self.heading(*step);
+                text += &format!("     next: {}\n", self.paint("36", call));
+                let pid = self.pid;
+                let where_to_look = format!("     [Enter] goes on; from another shell: ls -l /proc/{pid}/ns; cat /proc/{pid}/mountinfo ");
+                text += &self.paint("2", &where_to_look);
+            }
+            Event::Done { step, call, micros } => {
+                self.total += micros;
+                if self.listening == Listening::Halts && step.about().side == Side::Child {
+                    return;
+                }
+                text = self.heading(*step);
+                text += &format!("     {}  {}\n", self.paint("36", call), self.paint("2", &format!("{micros} µs")));
+            }
+        }
+        let mut stderr = std::io::stderr().lock();
+        let _ = stderr.write_all(text.as_bytes());
+        let _ = stderr.flush();
+        if matches!(event, Event::Before { .. }) {
+            let _ = std::io::stdin().lock().read_line(&mut String::new());
+            if !std::io::stdin().is_terminal() {
+                let _ = writeln!(stderr);
+            }
+        }
+    }
+
+    /// Number, title and reason, once per step.
+    fn heading(&mut self, step: Step) -> String {
+        if self.told == Some(step) {
+            return String::new();
+        }
+        self.told = Some(step);
+        let about = step.about();
+        let side = if about.side == Side::Parent { "parent" } else { "child" };
+        format!(
+            "{:>3}. {}  {}\n     {}\n",
+            step as usize + 1,
+            self.paint("1", about.title),
+            self.paint("2", &format!("({side}; {})", about.man)),
+            about.why
+        )
+    }
+
+    /// The last line.
+    pub(crate) fn finish(&self) {
+        if self.listening != Listening::Quiet {
+            output::note(&format!("the program runs now, as PID {} on the host; all steps together took {} µs", self.pid, self.total));
+        }
+    }
+}

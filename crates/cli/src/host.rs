@@ -1,0 +1,58 @@
+//! What the host has, for `--privileged` and for a container's own files in /etc.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use oci_spec::runtime as oci;
+
+/// Every device node below /dev, but for those that belong to a terminal or to the container itself.
+pub(crate) fn devices() -> Vec<oci::LinuxDevice> {
+    let mut devices = Vec::new();
+    collect(Path::new("/dev"), &mut devices);
+    devices
+}
+
+fn collect(folder: &Path, devices: &mut Vec<oci::LinuxDevice>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (path, Ok(kind)) = (entry.path(), entry.file_type()) else { continue };
+        let skip = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/ptmx"];
+        if skip.iter().any(|name| path == Path::new(name)) {
+            continue;
+        }
+        if kind.is_dir() {
+            collect(&path, devices);
+        } else if kind.is_char_device() || kind.is_block_device() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            let mut device = oci::LinuxDevice::default();
+            device.set_path(path);
+            device.set_typ(if kind.is_block_device() { oci::LinuxDeviceType::B } else { oci::LinuxDeviceType::C });
+            device.set_major(nix::sys::stat::major(metadata.rdev()) as i64);
+            device.set_minor(nix::sys::stat::minor(metadata.rdev()) as i64);
+            device.set_file_mode(Some(metadata.mode() & 0o7777));
+            device.set_uid(Some(metadata.uid()));
+            device.set_gid(Some(metadata.gid()));
+            devices.push(device);
+        }
+    }
+}
+
+/// The host's name, uname(2).
+pub(crate) fn hostname() -> String {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
+}
+
+/// /etc/resolv.conf for a container: the host's where it shares the network, otherwise none.
+pub(crate) fn resolv_conf(host_network: bool) -> String {
+    if host_network {
+        return std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    }
+    String::from("# This container has a network of its own, with nothing but lo in it.\n")
+}
+
+/// /etc/hosts for a container: the host's where it shares the network.
+pub(crate) fn hosts(host_network: bool, hostname: &str) -> String {
+    if host_network {
+        return std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    }
+    format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+}

@@ -1,0 +1,571 @@
+//! The monitor: one small process per container that can be left. It owns the streams, the log and the
+//! exit status. It is no daemon: it lives exactly as long as its container.
+//!
+//! If it is killed, the container goes on: the program's end of each pipe is open for reading too, so
+//! no SIGPIPE comes, and the next `minibox` verb starts a monitor that takes over ([`take_over`]).
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use minibox_runtime::state::{self, Lock, ProcessId, State};
+use minibox_runtime::sys::{self, Forked};
+use minibox_runtime::{Error, Plan, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::termios::{self, SetArg, Termios};
+
+use crate::explain::Teller;
+use crate::output;
+use crate::store::{Container, Exit, Record, Store, now};
+use crate::supervise::{Ended, reap};
+use crate::terminal;
+
+/// Largest message between monitor and client, in bytes.
+pub(crate) const MESSAGE: usize = 16 * 1024 + 1;
+
+/// First byte of a message from the client.
+pub(crate) mod to_monitor {
+    /// The rest is input.
+    pub(crate) const INPUT: u8 = b'i';
+    /// There is no more input.
+    pub(crate) const INPUT_END: u8 = b'e';
+    /// Rows and columns, two bytes each.
+    pub(crate) const SIZE: u8 = b'w';
+    /// The client leaves, the container stays.
+    pub(crate) const DETACH: u8 = b'd';
+    /// A signal for PID 1, one byte.
+    pub(crate) const SIGNAL: u8 = b's';
+}
+
+/// First byte of a message to the client.
+pub(crate) mod to_client {
+    /// It runs; its pid, four bytes.
+    pub(crate) const STARTED: u8 = b'S';
+    /// It could not be started; exit code, then the error's text.
+    pub(crate) const FAILED: u8 = b'F';
+    /// The rest is output.
+    pub(crate) const OUTPUT: u8 = b'o';
+    /// It has ended; exit code, four bytes, then a note.
+    pub(crate) const ENDED: u8 = b'X';
+}
+
+/// The monitor's ends of the program's streams.
+#[derive(Debug, Default)]
+pub(crate) struct Pipes {
+    outputs: [Option<File>; 2],
+    /// Held open, so that a program that waits for input is not told of its end.
+    _input: Option<File>,
+}
+
+impl Pipes {
+    /// Makes the FIFOs of a container without terminal; the monitor's ends and the program's.
+    pub(crate) fn make(folder: &Path, interactive: bool) -> Result<(Pipes, [Option<OwnedFd>; 3])> {
+        for name in ["stdin", "stdout", "stderr"] {
+            nix::unistd::mkfifo(&folder.join(name), nix::sys::stat::Mode::from_bits_truncate(0o600))
+                .map_err(|errno| Error::new(format!("cannot make {}", folder.join(name).display())).errno(errno))?;
+        }
+        let pipes = Pipes::open(folder, interactive)?;
+        // The program's end is open both ways: it is its own reader when the monitor dies.
+        let theirs = |name: &str| open_fifo(&folder.join(name), true, 0).map(|file| Some(file.into()));
+        let null = || File::open("/dev/null").map_err(|e| Error::of_io("open", "/dev/null".as_ref(), &e));
+        let stdin: OwnedFd = if interactive {
+            // Read only, so that it sees the end of its input; the monitor's end above lets it open.
+            File::open(folder.join("stdin")).map_err(|e| Error::of_io("open", folder, &e))?.into()
+        } else {
+            null()?.into()
+        };
+        Ok((pipes, [Some(stdin), theirs("stdout")?, theirs("stderr")?]))
+    }
+
+    /// Opens the monitor's ends of FIFOs that exist.
+    fn open(folder: &Path, interactive: bool) -> Result<Pipes> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            let mut options = File::options();
+            let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+            file.map(Some).map_err(|e| Error::of_io("open", &path, &e))
+        };
+        let input = if interactive { Some(open_fifo(&folder.join("stdin"), true, libc::O_NONBLOCK)?) } else { None };
+        Ok(Pipes { outputs: [read("stdout")?, read("stderr")?], _input: input })
+    }
+}
+
+fn open_fifo(path: &Path, both_ways: bool, flags: i32) -> Result<File> {
+    let opened = File::options().read(true).write(both_ways).custom_flags(flags).open(path);
+    opened.map_err(|e| Error::of_io("open", path, &e))
+}
+
+/// Everything a monitor begins with.
+pub(crate) struct Birth<'a> {
+    pub store: &'a Store,
+    pub record: Record,
+    pub lock: Lock,
+    pub plan: Plan,
+    pub pipes: Pipes,
+    pub teller: Teller,
+    /// The caller stays with it: its end without a word is the container's end.
+    pub has_owner: bool,
+}
+
+/// Starts the monitor, which starts the container; the caller's end of the line to it.
+pub(crate) fn start(birth: Birth<'_>) -> Result<OwnedFd> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .map_err(|errno| Error::new("cannot make a socket pair").errno(errno))?;
+    match sys::clone3(0, None).map_err(|fault| Error::of_fault("cannot start the monitor", fault))? {
+        Forked::Child => {
+            drop(ours);
+            be_the_monitor(birth, theirs)
+        }
+        Forked::Parent { .. } => {
+            // Unlocking would unlock it for the monitor too: the lock is one open file for both.
+            std::mem::forget(birth.lock);
+            Ok(ours)
+        }
+    }
+}
+
+fn tell(client: &OwnedFd, kind: u8, rest: &[u8]) {
+    let mut message = Vec::with_capacity(1 + rest.len());
+    message.push(kind);
+    message.extend_from_slice(rest);
+    let _ = send(client.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL);
+}
+
+fn be_the_monitor(birth: Birth<'_>, client: OwnedFd) -> ! {
+    let Birth { store, mut record, lock, plan, pipes, mut teller, has_owner } = birth;
+    // A session of its own: neither Ctrl-C nor the end of the caller's terminal concerns it.
+    let _ = sys::setsid();
+    let started = minibox_runtime::spawn::start(&plan, &mut |event| teller.hear(event)).and_then(|running| {
+        record.started = Some(now());
+        let init = ProcessId::of(running.pid).unwrap_or(ProcessId { pid: running.pid, start_time: 0 });
+        let written = write_state(store, &record, init).and_then(|()| store.save(&record));
+        if let Err(error) = written {
+            let _ = sys::pidfd_send_signal(running.pidfd.as_raw_fd(), libc::SIGKILL);
+            let _ = reap_blocking(&running.pidfd);
+            return Err(error);
+        }
+        Ok(running)
+    });
+    drop(plan);
+    let running = match started {
+        Ok(running) => running,
+        Err(error) => {
+            let _ = store.remove(&record);
+            let mut text = vec![error.blame.exit_code()];
+            text.extend_from_slice(error.to_string().as_bytes());
+            tell(&client, to_client::FAILED, &text);
+            sys::exit_now(1)
+        }
+    };
+    teller.finish();
+    drop(teller);
+    drop(lock);
+    tell(&client, to_client::STARTED, &running.pid.to_ne_bytes());
+    let monitor = Monitor {
+        log: Log::open(&store.folder(&record.id)),
+        pid: running.pid,
+        pidfd: running.pidfd,
+        is_our_child: true,
+        console: running.console.map(File::from),
+        pipes,
+        owner: has_owner.then(|| Owner { socket: client, terminal: SavedTerminal::take() }),
+    };
+    become_quiet(&record.name);
+    monitor.watch(store, &record.id)
+}
+
+fn write_state(store: &Store, record: &Record, init: ProcessId) -> Result<()> {
+    let me = std::process::id() as i32;
+    let state = State {
+        init,
+        boot_id: state::boot_id(),
+        cgroup: record.cgroup.clone(),
+        keeper: ProcessId::of(me).unwrap_or(ProcessId { pid: me, start_time: 0 }),
+        started_at: now(),
+    };
+    state::save(&store.run_folder(&record.id).join("state.json"), &state)
+}
+
+fn reap_blocking(pidfd: &OwnedFd) -> Option<Ended> {
+    let mut polled = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    let _ = poll(&mut polled, PollTimeout::NONE);
+    reap(pidfd.as_fd())
+}
+
+/// Lets go of everything of the caller's: streams, folder, signals, and the program's name, so that
+/// `ps -ef | grep while_loop` finds the program alone.
+fn become_quiet(name: &str) {
+    if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+        for stream in 0..3 {
+            let _ = sys::dup2(null.as_raw_fd(), stream);
+        }
+    }
+    let _ = std::env::set_current_dir("/");
+    // The streams' ends arrive as errors of write; the rest has no business with it.
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
+    sys::set_name(c"minibox");
+    sys::set_title(&format!("minibox: {name}"));
+}
+
+/// The settings of the caller's terminal: restored when he vanishes without a word, for then nobody
+/// else can.
+struct SavedTerminal {
+    terminal: OwnedFd,
+    settings: Termios,
+}
+
+impl SavedTerminal {
+    fn take() -> Option<SavedTerminal> {
+        let stdin = std::io::stdin();
+        let settings = termios::tcgetattr(&stdin).ok()?;
+        Some(SavedTerminal { terminal: stdin.as_fd().try_clone_to_owned().ok()?, settings })
+    }
+}
+
+struct Owner {
+    socket: OwnedFd,
+    terminal: Option<SavedTerminal>,
+}
+
+struct Monitor {
+    log: Log,
+    pid: i32,
+    pidfd: OwnedFd,
+    is_our_child: bool,
+    console: Option<File>,
+    pipes: Pipes,
+    owner: Option<Owner>,
+}
+
+impl Monitor {
+    /// Until the container ends; then writes down how.
+    fn watch(mut self, store: &Store, id: &str) -> ! {
+        let mut buffer = vec![0; MESSAGE - 1];
+        loop {
+            let mut polled = vec![PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+            let owner = self.owner.as_ref().map(|owner| owner.socket.as_fd());
+            let sources = [self.console.as_ref(), self.pipes.outputs[0].as_ref(), self.pipes.outputs[1].as_ref()];
+            let mut at = [None; 3];
+            for (place, source) in at.iter_mut().zip(sources) {
+                if let Some(source) = source {
+                    *place = Some(polled.len());
+                    polled.push(PollFd::new(source.as_fd(), PollFlags::POLLIN));
+                }
+            }
+            let at_owner = polled.len();
+            polled.extend(owner.map(|owner| PollFd::new(owner, PollFlags::POLLIN)));
+            if poll(&mut polled, PollTimeout::NONE).is_err() {
+                continue;
+            }
+            let ready = |at: usize| polled.get(at).is_some_and(|p| p.any().unwrap_or(false));
+            let (ended, from_owner) = (ready(0), ready(at_owner));
+            let ready = at.map(|place| place.is_some_and(ready));
+            for (source, is_ready) in ready.into_iter().enumerate() {
+                if is_ready {
+                    self.read_output(source, &mut buffer);
+                }
+            }
+            if from_owner {
+                self.hear_owner(&mut buffer);
+            }
+            if ended {
+                self.finish(store, id, &mut buffer);
+            }
+        }
+    }
+
+    /// Reads one bufferful of the console (0), stdout (1) or stderr (2); false at its end.
+    fn read_output(&mut self, source: usize, buffer: &mut [u8]) -> bool {
+        let slot = if source == 0 { &mut self.console } else { &mut self.pipes.outputs[source - 1] };
+        let Some(file) = slot else { return false };
+        let count = match sys::read(file.as_raw_fd(), buffer) {
+            Err(fault) if fault.errno == Errno::EAGAIN => return false,
+            Err(fault) if fault.errno == Errno::EINTR => return true,
+            // A console answers EIO when its last process has gone.
+            Ok(0) | Err(_) => {
+                *slot = None;
+                return false;
+            }
+            Ok(count) => count,
+        };
+        self.log.write(if source == 2 { "stderr" } else { "stdout" }, &buffer[..count]);
+        if let Some(owner) = &self.owner {
+            tell(&owner.socket, to_client::OUTPUT, &buffer[..count]);
+        }
+        true
+    }
+
+    fn hear_owner(&mut self, buffer: &mut [u8]) {
+        let Some(owner) = &self.owner else { return };
+        let count = match recv(owner.socket.as_raw_fd(), buffer, MsgFlags::empty()) {
+            Err(Errno::EINTR) => return,
+            Ok(0) | Err(_) => {
+                // Gone without a word: without -d a container never outlives its caller.
+                let _ = sys::pidfd_send_signal(self.pidfd.as_raw_fd(), libc::SIGKILL);
+                if let Some(saved) = &owner.terminal {
+                    let _ = termios::tcsetattr(&saved.terminal, SetArg::TCSANOW, &saved.settings);
+                }
+                self.owner = None;
+                return;
+            }
+            Ok(count) => count,
+        };
+        let rest = &buffer[1..count];
+        match (buffer[0], rest) {
+            (to_monitor::INPUT, _) => {
+                if let Some(console) = &mut self.console {
+                    let _ = console.write_all(rest);
+                }
+            }
+            (to_monitor::INPUT_END, _) => {
+                if let Some(console) = &mut self.console {
+                    let _ = console.write_all(b"\x04");
+                }
+            }
+            (to_monitor::SIZE, &[a, b, c, d]) => {
+                if let Some(console) = &self.console {
+                    let _ = sys::set_winsize(console.as_raw_fd(), u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
+                }
+            }
+            (to_monitor::SIGNAL, &[signal]) => {
+                let _ = sys::pidfd_send_signal(self.pidfd.as_raw_fd(), i32::from(signal));
+            }
+            (to_monitor::DETACH, _) => self.owner = None,
+            _ => {}
+        }
+    }
+
+    /// The container has ended: what it wrote last, its status, its record, the caller's word.
+    fn finish(&mut self, store: &Store, id: &str, buffer: &mut [u8]) -> ! {
+        let ended = if self.is_our_child {
+            reap(self.pidfd.as_fd())
+        } else {
+            sys::pidfd_exit_status(self.pidfd.as_raw_fd()).map(Ended::of_raw)
+        };
+        for source in 0..3 {
+            while self.read_output(source, buffer) {}
+        }
+        let mut note = (ended.is_none())
+            .then(|| String::from("its first monitor was killed, and this kernel (before 6.15) tells its exit status to nobody else"));
+        let folder = store.folder(id);
+        if let (Ok(Some(_lock)), Ok(Some(Container { mut record, .. }))) = (Lock::wait(&folder), store.load(id)) {
+            let exit = describe_end(&record, ended, note.take());
+            note.clone_from(&exit.note);
+            let _ = store.end(&mut record, exit);
+        }
+        if let Some(owner) = &self.owner {
+            let mut message = ended.map_or(255, |e| e.code).to_ne_bytes().to_vec();
+            message.extend_from_slice(note.unwrap_or_default().as_bytes());
+            tell(&owner.socket, to_client::ENDED, &message);
+        }
+        sys::exit_now(0)
+    }
+}
+
+/// The record of an end, with the reason where the kernel gives one.
+pub(crate) fn describe_end(record: &Record, ended: Option<Ended>, note: Option<String>) -> Exit {
+    let container = Container { record: record.clone(), state: None };
+    let cgroup = container.cgroup();
+    let kills = cgroup.as_ref().map_or(0, minibox_runtime::cgroup::Cgroup::oom_kills);
+    let out_of_memory = kills > 0 && ended.is_none_or(|e| e.killed);
+    let limit = cgroup.as_ref().and_then(minibox_runtime::cgroup::Cgroup::memory_limit);
+    let memory = limit.map_or_else(String::new, |bytes| format!(" of {} MiB", bytes >> 20));
+    let note = note.or_else(|| out_of_memory.then(|| format!("out of memory: the kernel killed it at its limit{memory}")));
+    Exit { code: ended.map(|e| e.code), out_of_memory, finished: now(), note }
+}
+
+/// Starts a monitor for a container that runs without one. Called by the next verb that meets it.
+pub(crate) fn take_over(store: &Store, container: &Container) -> Result<()> {
+    let id = &container.record.id;
+    let Some(lock) = Lock::try_now(&store.folder(id))? else { return Ok(()) };
+    let (ours, theirs) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
+        .map_err(|errno| Error::new("cannot make a pipe").errno(errno))?;
+    let forked = sys::clone3(0, None).map_err(|fault| Error::of_fault("cannot start a monitor", fault))?;
+    if let Forked::Parent { .. } = forked {
+        std::mem::forget(lock);
+        drop(theirs);
+        // Until the new monitor is in the state file, or has given up.
+        let _ = sys::read(ours.as_raw_fd(), &mut [0]);
+        return Ok(());
+    }
+    drop(ours);
+    let _ = sys::setsid();
+    let taken = (|| {
+        let now = store.load(id)?.filter(|c| !c.is_kept()).ok_or_else(|| Error::new("somebody else was first"))?;
+        let (pid, pidfd) = now.hold()?;
+        let init = now.state.as_ref().map_or(ProcessId { pid, start_time: 0 }, |state| state.init);
+        write_state(store, &now.record, init)?;
+        let folder = store.run_folder(id);
+        let pipes = if now.record.terminal { Pipes::default() } else { Pipes::open(&folder, false)? };
+        Ok::<_, Error>((Monitor { log: Log::open(&store.folder(id)), pid, pidfd, is_our_child: false, console: None, pipes, owner: None }, now.record.name))
+    })();
+    let Ok((monitor, name)) = taken else { sys::exit_now(1) };
+    drop(lock);
+    drop(theirs);
+    become_quiet(&name);
+    tracing::debug!(pid = monitor.pid, "taken over");
+    monitor.watch(store, id)
+}
+
+/// A container's output, one line each: time, stream, `F`ull or `P`artial, text. The format of the
+/// Kubernetes CRI, which is binary-safe and read by many tools.
+struct Log {
+    file: Option<File>,
+}
+
+impl Log {
+    fn open(folder: &Path) -> Log {
+        Log { file: File::options().append(true).create(true).mode(0o600).open(folder.join("log")).ok() }
+    }
+
+    /// A full disk loses lines; it never blocks the container.
+    fn write(&mut self, stream: &str, bytes: &[u8]) {
+        let Some(file) = &mut self.file else { return };
+        let time = humantime::format_rfc3339_nanos(SystemTime::now()).to_string();
+        let mut text = Vec::with_capacity(bytes.len() + 64);
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (tag, line) = line.strip_suffix(b"\n").map_or(("P", line), |line| ("F", line));
+            text.extend_from_slice(format!("{time} {stream} {tag} ").as_bytes());
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        }
+        let _ = file.write_all(&text);
+    }
+}
+
+/// The client of a monitor: the caller's terminal on one side, the container's on the other.
+pub(crate) fn attend(socket: &OwnedFd, interactive: bool, name: &str, signals: &nix::sys::signalfd::SignalFd) -> Result<Attended> {
+    use nix::sys::signal::Signal;
+    use std::io::IsTerminal;
+    let mut buffer = vec![0; MESSAGE];
+    let raw = if interactive { terminal::RawMode::enter() } else { None };
+    let send_size = || {
+        if let Some((rows, columns)) = terminal::size() {
+            tell(socket, to_monitor::SIZE, &[rows.to_ne_bytes(), columns.to_ne_bytes()].concat());
+        }
+    };
+    send_size();
+    let stdin = std::io::stdin();
+    let mut reading = interactive;
+    let mut keys = DetachKeys::default();
+    loop {
+        let mut polled = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        if reading {
+            polled.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+        }
+        if poll(&mut polled, PollTimeout::NONE).is_err() {
+            continue;
+        }
+        let ready: Vec<bool> = polled.iter().map(|p| p.any().unwrap_or(false)).collect();
+        if ready[0] {
+            match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Err(Errno::EINTR) => {}
+                Ok(0) | Err(_) => return Ok(Attended::MonitorGone),
+                Ok(count) => match buffer[0] {
+                    to_client::OUTPUT => {
+                        crate::supervise::write_all(libc::STDOUT_FILENO, &buffer[1..count]);
+                    }
+                    to_client::ENDED if count >= 5 => {
+                        let code = i32::from_ne_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]);
+                        drop(raw);
+                        let note = String::from_utf8_lossy(&buffer[5..count]);
+                        if !note.is_empty() {
+                            output::note(&note);
+                        }
+                        return Ok(Attended::Ended(code));
+                    }
+                    _ => {}
+                },
+            }
+        }
+        while let Ok(Some(info)) = signals.read_signal() {
+            match Signal::try_from(info.ssi_signo as i32) {
+                Ok(Signal::SIGWINCH) => send_size(),
+                // The terminal is gone: leaving without a word ends the container.
+                Ok(Signal::SIGHUP) => return Ok(Attended::MonitorGone),
+                Ok(signal) => tell(socket, to_monitor::SIGNAL, &[signal as u8]),
+                Err(_) => {}
+            }
+        }
+        if ready.get(2) == Some(&true) {
+            let count = match sys::read(libc::STDIN_FILENO, &mut buffer[..MESSAGE - 1]) {
+                Err(fault) if matches!(fault.errno, Errno::EINTR | Errno::EAGAIN) => continue,
+                Ok(0) | Err(_) => {
+                    reading = false;
+                    tell(socket, to_monitor::INPUT_END, &[]);
+                    continue;
+                }
+                Ok(count) => count,
+            };
+            let (bytes, leave) = keys.filter(&buffer[..count], stdin.is_terminal());
+            if !bytes.is_empty() {
+                tell(socket, to_monitor::INPUT, &bytes);
+            }
+            if leave {
+                tell(socket, to_monitor::DETACH, &[]);
+                drop(raw);
+                output::note(&format!("left {name} running; `minibox ps` shows it, `minibox stop {name}` ends it"));
+                return Ok(Attended::Left);
+            }
+        }
+    }
+}
+
+/// How a client's time with a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attended {
+    Ended(i32),
+    Left,
+    MonitorGone,
+}
+
+/// Ctrl-P Ctrl-Q, docker's keys for leaving. A Ctrl-P alone is passed on with what follows it.
+#[derive(Debug, Default)]
+struct DetachKeys {
+    held: bool,
+}
+
+impl DetachKeys {
+    fn filter(&mut self, input: &[u8], is_terminal: bool) -> (Vec<u8>, bool) {
+        const FIRST: u8 = 0x10;
+        const SECOND: u8 = 0x11;
+        if !is_terminal {
+            return (input.to_vec(), false);
+        }
+        let mut bytes = Vec::with_capacity(input.len() + 1);
+        for &byte in input {
+            if std::mem::take(&mut self.held) {
+                if byte == SECOND {
+                    return (bytes, true);
+                }
+                bytes.push(FIRST);
+            }
+            if byte == FIRST {
+                self.held = true;
+            } else {
+                bytes.push(byte);
+            }
+        }
+        (bytes, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ctrl_p_ctrl_q_leaves_and_nothing_else_is_lost() {
+        let mut keys = DetachKeys::default();
+        assert_eq!(keys.filter(b"ab\x10", true), (b"ab".to_vec(), false));
+        assert_eq!(keys.filter(b"c", true), (b"\x10c".to_vec(), false));
+        assert_eq!(keys.filter(b"d\x10\x10\x11", true), (b"d\x10".to_vec(), true));
+        assert_eq!(DetachKeys::default().filter(b"\x10\x11", false), (b"\x10\x11".to_vec(), false));
+    }
+}

@@ -1,0 +1,133 @@
+//! What people read: data on stdout, everything else on stderr; colour on a terminal only.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use minibox_runtime::Error;
+use unicode_width::UnicodeWidthStr;
+
+/// Writes to stdout; a reader that has gone (`| head -1`) is no error.
+pub(crate) fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// One line to stderr, marked as minibox's.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "minibox: {text}");
+}
+
+/// A note that is worth saying once per user, not at every run: `key` names it below the data folder.
+pub(crate) fn note_once(data: &Path, key: &str, text: &str) {
+    let said = data.join("said");
+    let _ = std::fs::create_dir_all(&said);
+    if std::fs::OpenOptions::new().write(true).create_new(true).open(said.join(key)).is_ok() {
+        note(&format!("{text} (said once)"));
+    }
+}
+
+/// An error, with its step, cause and hint.
+pub(crate) fn error(error: &Error) {
+    let _ = writeln!(std::io::stderr(), "minibox: {error}");
+}
+
+/// May `stream` be painted?
+pub(crate) fn colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+        && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// Columns as wide as their widest cell, two spaces apart.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|c| c.width()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', widths[column] - cell.width() + 2));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// How long ago `rfc3339` was, in docker's words.
+pub(crate) fn ago(rfc3339: &str) -> String {
+    let then = humantime::parse_rfc3339(rfc3339).unwrap_or(SystemTime::UNIX_EPOCH);
+    span(SystemTime::now().duration_since(then).unwrap_or_default())
+}
+
+/// A duration in its largest unit.
+fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let plural = |n: u64, unit: &str| if n == 1 { format!("1 {unit}") } else { format!("{n} {unit}s") };
+    match seconds {
+        0..60 => plural(seconds, "second"),
+        60..3600 => plural(seconds / 60, "minute"),
+        3600..86_400 => plural(seconds / 3600, "hour"),
+        _ => plural(seconds / 86_400, "day"),
+    }
+}
+
+/// A command as one would type it.
+pub(crate) fn shell_words(words: &[String]) -> String {
+    words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// One word, quoted where a shell would read it differently.
+pub(crate) fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,+@%^".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// At most `most` columns of `text`, on one line.
+pub(crate) fn shorten(text: &str, most: usize) -> String {
+    let one_line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if one_line.width() <= most {
+        return one_line;
+    }
+    let mut short = String::new();
+    for letter in one_line.chars() {
+        if short.width() + letter.to_string().width() >= most {
+            break;
+        }
+        short.push(letter);
+    }
+    short + "…"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_align_under_wide_letters() {
+        let rows = [["이름", "X"], ["ab", "Y"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(table(&rows), "이름  X\nab    Y\n");
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(shell_words(&["a b".into(), "c'd".into(), "-e".into(), String::new()]), r"'a b' 'c'\''d' -e ''");
+    }
+
+    #[test]
+    fn spans_have_one_unit() {
+        assert_eq!(span(Duration::from_secs(1)), "1 second");
+        assert_eq!(span(Duration::from_secs(7200)), "2 hours");
+    }
+
+    #[test]
+    fn shortening_counts_columns() {
+        assert_eq!(shorten("abcdef", 4), "abc…");
+        assert_eq!(shorten("가나다라", 5), "가나…");
+    }
+}

@@ -1,0 +1,347 @@
+//! `minibox run`: from arguments to a running container, and with it until it ends.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use minibox_runtime::cgroup::{Cgroup, Layout};
+use minibox_runtime::idmap::{self, IdMap};
+use minibox_runtime::state::{self, Lock, ProcessId, State};
+use minibox_runtime::{Blame, Choices, Error, Layer, Plan, Result};
+use oci_spec::runtime as oci;
+
+use crate::args::{DryRun, RunArgs};
+use crate::config::{self, OwnFiles, PIDS_LIMIT, Wishes};
+use crate::dryrun;
+use crate::explain::Teller;
+use crate::host;
+use crate::monitor::{self, Attended, Birth, MESSAGE, Pipes, to_client};
+use crate::output;
+use crate::store::{Record, Store, now};
+use crate::supervise::{self, Streams};
+use crate::terminal;
+
+/// Runs it; the exit code for the caller's shell.
+pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
+    let wishes = config::understand(args)?;
+    wishes.warnings.iter().for_each(|warning| output::note(warning));
+    let id_map = id_map(store);
+    if let Some(form) = args.dry_run {
+        return dry_run(store, args, &wishes, id_map.as_ref(), form);
+    }
+    let (id, name, lock) = store.create(args.name.as_deref())?;
+    let prepared = prepare(store, args, &wishes, id_map, &id, &name);
+    let (record, spec) = match prepared {
+        Ok(prepared) => prepared,
+        Err((record, error)) => {
+            let _ = store.remove(&record);
+            return Err(error);
+        }
+    };
+    let teller = Teller::new(args.explain, args.step);
+    let monitored = record.monitored;
+    let result = if monitored {
+        run_monitored(store, args, record.clone(), &spec, lock, teller)
+    } else {
+        run_in_foreground(store, args, record.clone(), &spec, lock, teller)
+    };
+    if result.is_err() {
+        // Nothing has been started, or it has been undone: take the record away too.
+        let _ = store.remove(&record);
+    }
+    result
+}
+
+/// The user namespace: none for root, one's own ids for everybody else.
+fn id_map(store: &Store) -> Option<IdMap> {
+    if !idmap::needs_user_namespace() {
+        return None;
+    }
+    let (map, why_single) = IdMap::for_caller();
+    if let Some(why) = why_single {
+        output::note_once(
+            &store.data,
+            "single-id",
+            &format!("only your own id is mapped into containers, as their root: {why}"),
+        );
+    }
+    Some(map)
+}
+
+/// What `--privileged`, limits and users need of a cgroup: root gets one, a plain user does not.
+fn cgroup_for(store: &Store, args: &RunArgs, id: &str) -> Result<Option<Cgroup>> {
+    let asked: Vec<&str> = [
+        args.memory.is_some().then_some("-m/--memory"),
+        args.cpus.is_some().then_some("--cpus"),
+        (args.pids_limit != PIDS_LIMIT).then_some("--pids-limit"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if idmap::needs_user_namespace() {
+        if !asked.is_empty() {
+            output::note(&format!(
+                "{} has no effect: a plain user may not make cgroups here; run as root for limits",
+                asked.join(", ")
+            ));
+        }
+        return Ok(None);
+    }
+    let cgroup = Cgroup::at(&Layout::detect(), &format!("{}/{id}", store.cgroup_parent))?;
+    if !cgroup.is_possible() {
+        if !asked.is_empty() {
+            return Err(Error::new(format!("{}: this machine has no cgroups mounted", asked.join(", ")))
+                .hint("mount -t cgroup2 none /sys/fs/cgroup"));
+        }
+        return Ok(None);
+    }
+    Ok(Some(cgroup))
+}
+
+/// Writes down everything that will be made, then makes the files of its own.
+fn prepare(
+    store: &Store,
+    args: &RunArgs,
+    wishes: &Wishes,
+    id_map: Option<IdMap>,
+    id: &str,
+    name: &str,
+) -> std::result::Result<(Record, oci::Spec), (Record, Error)> {
+    let mut record = Record {
+        version: 1,
+        id: id.to_owned(),
+        name: name.to_owned(),
+        created: now(),
+        rootfs: std::path::absolute(&args.rootfs).unwrap_or_else(|_| args.rootfs.clone()),
+        command: args.command.clone(),
+        layer: None,
+        id_map,
+        cgroup: None,
+        auto_remove: args.rm,
+        terminal: args.process.tty,
+        monitored: args.detach || args.process.tty,
+        started: None,
+        exit: None,
+    };
+    let spec = (|| {
+        record.cgroup = cgroup_for(store, args, id)?.map(|cgroup| cgroup.path);
+        if !args.rw {
+            let (place, in_memory) = store.place_for_layer(id)?;
+            if in_memory {
+                output::note_once(
+                    &store.data,
+                    "layer-in-memory",
+                    &format!("{} lies on an overlay filesystem, so what containers write goes to memory ({}) and is gone at a reboot", store.data.display(), place.display()),
+                );
+            }
+            record.layer = Some(place);
+        }
+        if fs::canonicalize(&args.rootfs).is_ok_and(|path| path == Path::new("/")) {
+            output::note_once(&store.data, "root-slash", "with `/` as ROOTFS the filesystems mounted below it (such as /home on a disk of its own) are not seen inside");
+        }
+        store.save(&record)?;
+        let hostname = hostname(args, wishes, name);
+        let files = own_files(&store.folder(id), wishes.host_network, &hostname)?;
+        let place = config::Place {
+            id_map: record.id_map.as_ref(),
+            cgroup: record.cgroup.as_deref(),
+            hostname: &hostname,
+            files: &files,
+        };
+        let spec = config::build(args, wishes, &place)?;
+        state::save(&store.folder(id).join("config.json"), &spec)?;
+        private_folder(&store.run_folder(id))?;
+        if let Some(layer) = &record.layer {
+            for part in ["upper", "work"] {
+                private_folder(&layer.join(part))?;
+            }
+            copy_mode(&args.rootfs, &layer.join("upper"));
+        }
+        Ok(spec)
+    })();
+    match spec {
+        Ok(spec) => Ok((record, spec)),
+        Err(error) => Err((record, error)),
+    }
+}
+
+fn private_folder(path: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| Error::of_io("make the folder", path, &e))
+}
+
+/// The root of an overlay is the upper folder: it must look like the root it stands for.
+fn copy_mode(from: &Path, to: &Path) {
+    if let Ok(metadata) = fs::metadata(from) {
+        let _ = fs::set_permissions(to, metadata.permissions());
+    }
+}
+
+fn hostname(args: &RunArgs, wishes: &Wishes, name: &str) -> String {
+    let default = || if wishes.host_network { host::hostname() } else { name.chars().take(63).collect() };
+    args.hostname.clone().unwrap_or_else(default)
+}
+
+fn own_files(folder: &Path, host_network: bool, hostname: &str) -> Result<OwnFiles> {
+    let write = |name: &str, text: &str| -> Result<PathBuf> {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(|e| Error::of_io("write", &path, &e))?;
+        // Whoever the program runs as must be able to read it; the folder keeps the host's users out.
+        let _ = fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644));
+        Ok(path)
+    };
+    Ok(OwnFiles {
+        hosts: write("hosts", &host::hosts(host_network, hostname))?,
+        hostname: write("hostname", &format!("{hostname}\n"))?,
+        resolv_conf: write("resolv.conf", &host::resolv_conf(host_network))?,
+    })
+}
+
+fn choices(args: &RunArgs, record: &Record, teller: &Teller) -> Choices {
+    Choices {
+        layer: record.layer.as_ref().map(|folder| Layer { upper: folder.join("upper"), work: folder.join("work") }),
+        console_size: terminal::size(),
+        listening: teller.listening(),
+        fail_at: crate::trial::fail_at(),
+        die_with_parent: !args.detach,
+        ..Choices::default()
+    }
+}
+
+fn plan(spec: &oci::Spec, record: &Record, choices: Choices) -> Result<Plan> {
+    let cgroup = record.cgroup.as_deref().map(|path| Cgroup::at(&Layout::detect(), path)).transpose()?;
+    Plan::new(spec, cgroup, choices)
+}
+
+fn run_in_foreground(
+    store: &Store,
+    args: &RunArgs,
+    mut record: Record,
+    spec: &oci::Spec,
+    lock: Lock,
+    mut teller: Teller,
+) -> Result<u8> {
+    let mut streams = Streams::new(args.process.interactive)?;
+    let mut choices = choices(args, &record, &teller);
+    choices.stdio = std::mem::take(&mut streams.theirs);
+    let plan = plan(spec, &record, choices)?;
+    let signals = supervise::catch_signals()?;
+    let running = minibox_runtime::spawn::start(&plan, &mut |event| teller.hear(event))?;
+    drop(plan);
+    teller.finish();
+    record.started = Some(now());
+    let me = std::process::id() as i32;
+    let unknown = |pid| ProcessId { pid, start_time: 0 };
+    let state = State {
+        init: ProcessId::of(running.pid).unwrap_or(unknown(running.pid)),
+        boot_id: state::boot_id(),
+        cgroup: record.cgroup.clone(),
+        keeper: ProcessId::of(me).unwrap_or(unknown(me)),
+        started_at: now(),
+    };
+    state::save(&store.run_folder(&record.id).join("state.json"), &state)?;
+    store.save(&record)?;
+    drop(lock);
+    let ended = supervise::stay(running, streams, &signals, args.process.interactive, &record.name)?;
+    let exit = monitor::describe_end(&record, Some(ended), None);
+    if let Some(note) = &exit.note {
+        output::note(note);
+    } else if ended.code == 0 && !args.process.interactive && is_shell(&args.command) {
+        output::note("a shell without -i has no input and ends at once; `minibox run -it ROOTFS sh` gives you one to type into");
+    }
+    // Whoever removes it meanwhile takes the record away; then there is nothing to write down.
+    if let Some(_lock) = Lock::wait(&store.folder(&record.id))? {
+        store.end(&mut record, exit)?;
+    }
+    Ok(ended.code as u8)
+}
+
+fn is_shell(command: &[String]) -> bool {
+    let program = command.first().map(|c| c.rsplit('/').next().unwrap_or(c));
+    command.len() == 1 && matches!(program, Some("sh" | "bash" | "ash" | "dash" | "zsh" | "busybox"))
+}
+
+fn run_monitored(
+    store: &Store,
+    args: &RunArgs,
+    record: Record,
+    spec: &oci::Spec,
+    lock: Lock,
+    teller: Teller,
+) -> Result<u8> {
+    let mut choices = choices(args, &record, &teller);
+    // The monitor is the parent, and its death must not end the container.
+    choices.die_with_parent = false;
+    let pipes = if args.process.tty {
+        Pipes::default()
+    } else {
+        let (pipes, theirs) = Pipes::make(&store.run_folder(&record.id), args.process.interactive)?;
+        choices.stdio = theirs;
+        pipes
+    };
+    let plan = plan(spec, &record, choices)?;
+    let (id, name) = (record.id.clone(), record.name.clone());
+    let signals = if args.detach { None } else { Some(supervise::catch_signals()?) };
+    let has_owner = !args.detach;
+    let socket = monitor::start(Birth { store, record, lock, plan, pipes, teller, has_owner })?;
+    let pid = wait_for_start(&socket)?;
+    let Some(signals) = signals else {
+        output::print(&format!("{id}\n"));
+        output::note(&format!("[{name}] {pid}: the program's PID on this host; inside it is PID 1"));
+        return Ok(0);
+    };
+    match monitor::attend(&socket, args.process.interactive, &name, &signals)? {
+        Attended::Ended(code) => Ok(code as u8),
+        Attended::Left => Ok(0),
+        // The container's record must stay: it may still run.
+        Attended::MonitorGone => {
+            output::note(&format!("the monitor of {name} is gone; `minibox ps -a` shows what became of it"));
+            Ok(125)
+        }
+    }
+}
+
+/// Waits for the monitor's first word.
+fn wait_for_start(socket: &OwnedFd) -> Result<i32> {
+    use nix::sys::socket::{MsgFlags, recv};
+    use std::os::fd::AsRawFd;
+    let mut buffer = vec![0; MESSAGE];
+    let count = loop {
+        match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => break 0,
+            Ok(count) => break count,
+        }
+    };
+    match (count, buffer[0]) {
+        (5.., to_client::STARTED) => Ok(i32::from_ne_bytes([buffer[1], buffer[2], buffer[3], buffer[4]])),
+        (2.., to_client::FAILED) => {
+            let blame = [Blame::NotExecutable, Blame::NotFound].into_iter().find(|b| b.exit_code() == buffer[1]);
+            let text = String::from_utf8_lossy(&buffer[2..count]).into_owned();
+            Err(Error::new(text).blame(blame.unwrap_or(Blame::Minibox)))
+        }
+        _ => Err(Error::new("the monitor was killed before it could start the container").hint("`minibox gc` finds what it left")),
+    }
+}
+
+fn dry_run(store: &Store, args: &RunArgs, wishes: &Wishes, id_map: Option<&IdMap>, form: DryRun) -> Result<u8> {
+    let name = args.name.as_deref().unwrap_or("dry-run");
+    let scratch = tempfile::tempdir().map_err(|e| Error::of_io("make", &std::env::temp_dir(), &e))?;
+    let hostname = hostname(args, wishes, name);
+    let files = own_files(scratch.path(), wishes.host_network, &hostname)?;
+    let cgroup = cgroup_for(store, args, name)?;
+    let place = config::Place {
+        id_map,
+        cgroup: cgroup.as_ref().map(|c| c.path.as_str()),
+        hostname: &hostname,
+        files: &files,
+    };
+    let spec = config::build(args, wishes, &place)?;
+    let layer = (!args.rw).then(|| Layer { upper: PathBuf::from("LAYER/upper"), work: PathBuf::from("LAYER/work") });
+    let plan = Plan::new(&spec, cgroup, Choices { layer, console_size: terminal::size(), ..Choices::default() })?;
+    output::print(&match form {
+        DryRun::Plan => dryrun::plan(&plan),
+        DryRun::Sh => dryrun::script(&plan, &hostname, wishes.host_network),
+    });
+    Ok(0)
+}

@@ -1,0 +1,465 @@
+//! Where containers are written down: what must outlive a reboot below the data folder, what lives
+//! with the processes below the run folder.
+//!
+//! ```text
+//! DATA/containers/ID/container.json   what it is, and how it ended      (durable)
+//!                    config.json      the OCI configuration
+//!                    layer/{upper,work}  what it has changed
+//!                    log, hosts, hostname, resolv.conf
+//! DATA/names/NAME -> ID               one name, one container
+//! RUN/ID/state.json                   pid, start time, boot, keeper     (gone with the machine's power)
+//! RUN/ID/stdout, stderr, stdin        the pipes between program and monitor
+//! ```
+//!
+//! A record is written before anything is made outside it, so that whatever a killed minibox leaves can
+//! be found from here.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use minibox_runtime::cgroup::{self, Cgroup, Layout};
+use minibox_runtime::idmap::{self, IdMap};
+use minibox_runtime::state::{self, Lock, State};
+use minibox_runtime::{Error, Result};
+use nix::errno::Errno;
+use nix::unistd::Uid;
+use serde::{Deserialize, Serialize};
+
+use crate::names;
+
+/// The schema of container.json; a higher one is left alone.
+const VERSION: u32 = 1;
+
+/// How a container ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Exit {
+    /// Exit status as a shell would see it; unknown where nobody was there to collect it.
+    pub code: Option<i32>,
+    /// The kernel killed it for want of memory.
+    pub out_of_memory: bool,
+    /// RFC 3339.
+    pub finished: String,
+    /// Anything worth knowing beside the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// container.json.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub version: u32,
+    pub id: String,
+    pub name: String,
+    /// RFC 3339.
+    pub created: String,
+    pub rootfs: PathBuf,
+    pub command: Vec<String>,
+    /// `layer` of its own folder, or elsewhere; `None` where it writes into the root folder.
+    pub layer: Option<PathBuf>,
+    /// Maps of its user namespace.
+    pub id_map: Option<IdMap>,
+    /// Path below each cgroup hierarchy.
+    pub cgroup: Option<String>,
+    pub auto_remove: bool,
+    pub terminal: bool,
+    /// Has a monitor: its output is logged, and it can be left.
+    pub monitored: bool,
+    pub started: Option<String>,
+    pub exit: Option<Exit>,
+}
+
+/// What a container is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Being made, or started by someone who was killed before it ran.
+    Created,
+    Running,
+    Exited,
+}
+
+/// A record together with what lives.
+#[derive(Debug, Clone)]
+pub(crate) struct Container {
+    pub record: Record,
+    pub state: Option<State>,
+}
+
+/// The folders of one user.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    pub run: PathBuf,
+    pub data: PathBuf,
+    /// Below each cgroup hierarchy.
+    pub cgroup_parent: String,
+}
+
+/// Now, as it is written into records.
+pub(crate) fn now() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}
+
+fn make_private(folder: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| {
+        Error::of_io("make the folder", folder, &error)
+            .hint("choose another with --run-dir or --data-dir (MINIBOX_RUN_DIR, MINIBOX_DATA_DIR)")
+    })?;
+    let owner = fs::metadata(folder).map_err(|e| Error::of_io("look at", folder, &e))?.uid();
+    if owner != Uid::effective().as_raw() {
+        return Err(Error::new(format!("{} belongs to uid {owner}, not to you", folder.display()))
+            .hint("choose another with --run-dir or --data-dir"));
+    }
+    Ok(())
+}
+
+impl Store {
+    /// The caller's store; `run` and `data` override the places.
+    pub(crate) fn open(run: Option<PathBuf>, data: Option<PathBuf>) -> Result<Store> {
+        let root = Uid::effective().is_root();
+        let env = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let home = || env("HOME").unwrap_or_else(|| PathBuf::from("/"));
+        let default_run = || match (root, env("XDG_RUNTIME_DIR")) {
+            (true, _) => PathBuf::from("/run/minibox"),
+            (false, Some(folder)) => folder.join("minibox"),
+            (false, None) => std::env::temp_dir().join(format!("minibox-{}", Uid::effective())),
+        };
+        let default_data = || match (root, env("XDG_DATA_HOME")) {
+            (true, _) => PathBuf::from("/var/lib/minibox"),
+            (false, Some(folder)) => folder.join("minibox"),
+            (false, None) => home().join(".local/share/minibox"),
+        };
+        let cgroup_parent = match &data {
+            None => String::from("minibox"),
+            // Another store must not take this one's cgroups for leftovers.
+            Some(folder) => format!("minibox-{:08x}", fnv(folder.as_os_str().as_encoded_bytes())),
+        };
+        let store = Store {
+            run: run.unwrap_or_else(default_run),
+            data: data.unwrap_or_else(default_data),
+            cgroup_parent,
+        };
+        make_private(&store.run)?;
+        make_private(&store.data.join("containers"))?;
+        make_private(&store.data.join("names"))?;
+        Ok(store)
+    }
+
+    /// The durable folder of container `id`.
+    pub(crate) fn folder(&self, id: &str) -> PathBuf {
+        self.data.join("containers").join(id)
+    }
+
+    /// The folder of container `id` that lives with its processes.
+    pub(crate) fn run_folder(&self, id: &str) -> PathBuf {
+        self.run.join(id)
+    }
+
+    fn record_path(&self, id: &str) -> PathBuf {
+        self.folder(id).join("container.json")
+    }
+
+    fn name_path(&self, name: &str) -> PathBuf {
+        self.data.join("names").join(name)
+    }
+
+    /// Makes the folder of a new container, locked, and takes a name for it.
+    pub(crate) fn create(&self, name: Option<&str>) -> Result<(String, String, Lock)> {
+        let id = names::new_id();
+        let folder = self.folder(&id);
+        make_private(&folder)?;
+        let lock = Lock::wait(&folder)?.ok_or_else(|| Error::new("the new container's folder vanished"))?;
+        let taken = |name: &str| std::os::unix::fs::symlink(&id, self.name_path(name));
+        let mut attempt = 0;
+        loop {
+            let chosen = name.map_or_else(|| names::new_name(attempt), str::to_owned);
+            attempt += 1;
+            match taken(&chosen) {
+                Ok(()) => return Ok((id, chosen, lock)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    if name.is_some() && !self.free_dangling_name(&chosen) {
+                        let _ = fs::remove_dir_all(&folder);
+                        return Err(Error::new(format!("the name {chosen:?} is taken"))
+                            .hint(format!("remove the old container with `minibox rm {chosen}`, or choose another name")));
+                    }
+                }
+                Err(error) => {
+                    let _ = fs::remove_dir_all(&folder);
+                    return Err(Error::of_io("take the name", &self.name_path(&chosen), &error));
+                }
+            }
+        }
+    }
+
+    /// A name whose container is gone may be taken again.
+    fn free_dangling_name(&self, name: &str) -> bool {
+        let path = self.name_path(name);
+        let dangling = fs::read_link(&path).is_ok_and(|id| !self.data.join("containers").join(id).exists());
+        dangling && fs::remove_file(&path).is_ok()
+    }
+
+    /// Writes the record.
+    pub(crate) fn save(&self, record: &Record) -> Result<()> {
+        state::save(&self.record_path(&record.id), record)
+    }
+
+    /// Reads one container by its full id; `None` where there is none.
+    pub(crate) fn load(&self, id: &str) -> Result<Option<Container>> {
+        let Some(record) = state::read::<Record>(&self.record_path(id))? else { return Ok(None) };
+        if record.version > VERSION {
+            return Err(Error::new(format!("container {id} was made by a newer minibox")));
+        }
+        let state = state::read(&self.run_folder(id).join("state.json")).unwrap_or(None);
+        Ok(Some(Container { record, state }))
+    }
+
+    /// The ids of all folders, readable or not.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.data.join("containers")).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
+    /// All containers that can be read, the newest first. One that cannot never hides the others.
+    pub(crate) fn all(&self) -> Vec<Container> {
+        let mut all: Vec<Container> =
+            self.ids().iter().filter_map(|id| self.load(id).ok().flatten()).collect();
+        all.sort_by(|a, b| b.record.created.cmp(&a.record.created));
+        all
+    }
+
+    /// Finds a container by its name, its id, or the beginning of its id.
+    pub(crate) fn find(&self, asked: &str) -> Result<Container> {
+        let none = || {
+            Error::new(format!("there is no container {asked:?}")).hint("`minibox ps -a` lists all")
+        };
+        if asked.is_empty() || asked.contains('/') || asked.starts_with('.') {
+            return Err(none());
+        }
+        if let Ok(id) = fs::read_link(self.name_path(asked)) {
+            return self.load(&id.to_string_lossy())?.ok_or_else(none);
+        }
+        let ids: Vec<String> = self.ids().into_iter().filter(|id| id.starts_with(asked)).collect();
+        match ids.as_slice() {
+            [] => Err(none()),
+            [id] => self.load(id)?.ok_or_else(none),
+            several => Err(Error::new(format!("{asked:?} is the beginning of {} ids", several.len()))
+                .hint("give more digits, or the name")),
+        }
+    }
+
+    /// Finds a container and brings its record up to date with the machine.
+    pub(crate) fn find_settled(&self, asked: &str) -> Result<Container> {
+        let container = self.find(asked)?;
+        crate::up_to_date(self, container)?.ok_or_else(|| Error::new(format!("container {asked:?} has just been removed")))
+    }
+
+    /// Writes down the end of a container whose keeper is gone too, and takes its leftovers away.
+    pub(crate) fn settle(&self, container: Container) -> Result<()> {
+        if container.record.exit.is_some() || container.status() == Status::Running || container.is_kept() {
+            return Ok(());
+        }
+        // Locked: somebody is making it right now.
+        let Some(_lock) = Lock::try_now(&self.folder(&container.record.id))? else { return Ok(()) };
+        let Some(mut now) = self.load(&container.record.id)? else { return Ok(()) };
+        if now.record.exit.is_some() || now.status() == Status::Running || now.is_kept() {
+            return Ok(());
+        }
+        let note = match &now.state {
+            Some(state) if state.boot_id == state::boot_id() => "nobody was left to see how it ended: its minibox process was killed",
+            Some(_) => "the machine was restarted",
+            None if now.record.started.is_some() => "the machine was restarted",
+            None => "it was never started: minibox was killed before",
+        };
+        let exit = Exit { code: None, out_of_memory: false, finished: self::now(), note: Some(note.to_owned()) };
+        self.end(&mut now.record, exit)
+    }
+
+    /// Writes down how a container ended and gives back what lived with it. The caller holds its lock.
+    pub(crate) fn end(&self, record: &mut Record, exit: Exit) -> Result<()> {
+        self.release(record)?;
+        record.exit = Some(exit);
+        if record.auto_remove { self.remove(record) } else { self.save(record) }
+    }
+
+    /// Removes the cgroup and the run folder.
+    fn release(&self, record: &Record) -> Result<()> {
+        if let Some(path) = &record.cgroup {
+            Cgroup::at(&Layout::detect(), path)?.remove()?;
+        }
+        remove_tree(&self.run_folder(&record.id), None)
+    }
+
+    /// Removes everything of a container that does not run. The record goes last, so that whatever
+    /// stops this half-way can be done again.
+    pub(crate) fn remove(&self, record: &Record) -> Result<()> {
+        self.release(record)?;
+        if let Some(layer) = &record.layer {
+            remove_tree(layer, record.id_map.as_ref())?;
+        }
+        let name = self.name_path(&record.name);
+        if fs::read_link(&name).is_ok_and(|id| id.as_os_str() == record.id.as_str()) {
+            let _ = fs::remove_file(&name);
+        }
+        let folder = self.folder(&record.id);
+        // Renamed first, so that a half-removed folder is never read as a container.
+        let gone = folder.with_file_name(format!(".removed-{}", record.id));
+        match fs::rename(&folder, &gone) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::of_io("remove", &folder, &error));
+            }
+            _ => {}
+        }
+        remove_tree(&gone, record.id_map.as_ref())
+    }
+
+    /// The first of the possible places for a layer that is not itself on an overlay, which the kernel
+    /// refuses; and whether that is a tmpfs in place of a disk.
+    pub(crate) fn place_for_layer(&self, id: &str) -> Result<(PathBuf, bool)> {
+        use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
+        let own = self.folder(id);
+        let shm = PathBuf::from(format!("/dev/shm/minibox-{}", Uid::effective()));
+        let is_overlay = |folder: &Path| statfs(folder).is_ok_and(|fs| fs.filesystem_type() == OVERLAYFS_SUPER_MAGIC);
+        if !is_overlay(&own) {
+            return Ok((own.join("layer"), false));
+        }
+        for (parent, place) in [(self.run.clone(), self.run.join("layers")), (PathBuf::from("/dev/shm"), shm)] {
+            if statfs(&parent).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC) {
+                make_private(&place)?;
+                return Ok((place.join(id), true));
+            }
+        }
+        Err(Error::new(format!("{} lies on an overlay filesystem, which cannot hold a layer", own.display()))
+            .hint("choose a folder on a disk with --data-dir, or write into the root folder with --rw"))
+    }
+
+    /// What a crash left behind, each with a word on what it is; `clear` removes it.
+    pub(crate) fn garbage(&self, clear: bool) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.data.join("containers")).into_iter().flatten().flatten() {
+            let Ok(id) = entry.file_name().into_string() else { continue };
+            let folder = entry.path();
+            let Some(lock) = Lock::try_now(&folder)? else { continue };
+            let removed = id.strip_prefix(".removed-");
+            let broken = removed.is_none() && !matches!(self.load(&id), Ok(Some(_)));
+            if removed.is_some() || broken {
+                let word = if broken { "a container without a readable record" } else { "a half-removed container" };
+                found.push(format!("{word}: {}", folder.display()));
+                if clear {
+                    self.clear_folder(removed.unwrap_or(&id), &folder)?;
+                }
+                continue;
+            }
+            if let Ok(Some(container)) = self.load(&id) {
+                drop(lock);
+                let over = container.record.exit.is_none() && container.status() != Status::Running && !container.is_kept();
+                if over {
+                    found.push(format!("a container whose end nobody wrote down: {}", container.record.name));
+                    if clear {
+                        self.settle(container)?;
+                    }
+                }
+            }
+        }
+        let alive = |id: &str| self.folder(id).exists();
+        for entry in fs::read_dir(self.data.join("names")).into_iter().flatten().flatten() {
+            if fs::read_link(entry.path()).is_ok_and(|id| !self.data.join("containers").join(id).exists()) {
+                found.push(format!("a name without a container: {}", entry.file_name().to_string_lossy()));
+                if clear {
+                    let _ = fs::remove_file(entry.path());
+                }
+            }
+        }
+        let places = [self.run.clone(), self.run.join("layers"), PathBuf::from(format!("/dev/shm/minibox-{}", Uid::effective()))];
+        for place in places {
+            for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+                let id = entry.file_name().to_string_lossy().into_owned();
+                let is_id = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+                if is_id && !alive(&id) {
+                    found.push(format!("a folder without a container: {}", entry.path().display()));
+                    if clear {
+                        remove_tree(&entry.path(), Some(&IdMap::for_caller().0))?;
+                    }
+                }
+            }
+        }
+        let layout = Layout::detect();
+        for id in cgroup::children(&layout, &self.cgroup_parent) {
+            let ended = self.load(&id).ok().flatten().is_none_or(|c| c.record.exit.is_some());
+            // A container being made right now has its folder before its cgroup.
+            if ended && (!alive(&id) || self.load(&id).is_ok_and(|c| c.is_some())) {
+                found.push(format!("a cgroup without a container: {}/{id}", self.cgroup_parent));
+                if clear {
+                    Cgroup::at(&layout, &format!("{}/{id}", self.cgroup_parent))?.remove()?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Clears a folder that has no readable record: everything that its id leads to.
+    fn clear_folder(&self, id: &str, folder: &Path) -> Result<()> {
+        Cgroup::at(&Layout::detect(), &format!("{}/{id}", self.cgroup_parent))?.remove()?;
+        remove_tree(&self.run_folder(id), None)?;
+        remove_tree(folder, Some(&IdMap::for_caller().0))
+    }
+}
+
+impl Container {
+    /// What it is doing, by the machine's word and not only the record's.
+    pub(crate) fn status(&self) -> Status {
+        if self.record.exit.is_some() {
+            return Status::Exited;
+        }
+        match &self.state {
+            Some(state) if state.boot_id == state::boot_id() && state.init.is_alive() => Status::Running,
+            Some(_) => Status::Exited,
+            None if self.record.started.is_some() => Status::Exited,
+            None => Status::Created,
+        }
+    }
+
+    /// Is the process that looks after it still there?
+    pub(crate) fn is_kept(&self) -> bool {
+        self.state.as_ref().is_some_and(|s| s.boot_id == state::boot_id() && s.keeper.is_alive())
+    }
+
+    /// Its PID 1 on the host, held by a descriptor; an error where it does not run.
+    pub(crate) fn hold(&self) -> Result<(i32, std::os::fd::OwnedFd)> {
+        let over = || {
+            Error::new(format!("container {} is not running", self.record.name))
+                .hint("`minibox ps -a` shows when and how it ended")
+        };
+        let state = self.state.as_ref().filter(|_| self.status() == Status::Running).ok_or_else(over)?;
+        let held = minibox_runtime::join::hold(state.init.pid, state.init.start_time)?;
+        held.map(|pidfd| (state.init.pid, pidfd)).ok_or_else(over)
+    }
+
+    /// Its cgroup, where it has one.
+    pub(crate) fn cgroup(&self) -> Option<Cgroup> {
+        Cgroup::at(&Layout::detect(), self.record.cgroup.as_deref()?).ok()
+    }
+}
+
+/// Removes a folder with all in it; nothing there is success. Files of subordinate ids are removed from
+/// inside a user namespace with `id_map`, where they belong to somebody.
+fn remove_tree(folder: &Path, id_map: Option<&IdMap>) -> Result<()> {
+    let remove = || match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
+    };
+    let Err(first) = remove() else { return Ok(()) };
+    if let (Some(map), true) = (id_map, idmap::needs_user_namespace()) {
+        return idmap::in_user_namespace(map, || {
+            remove().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+        })
+        .map_err(|error| Error { what: format!("cannot remove {}: {}", folder.display(), error.what), ..error });
+    }
+    Err(Error::of_io("remove", folder, &first))
+}
+
+/// FNV-1a, to tell stores apart in a cgroup's name.
+fn fnv(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}

@@ -1,0 +1,283 @@
+//! The process in the foreground: passes signals and streams on, and learns how the program ended.
+//!
+//! Used by `run` without a terminal and by `exec`. It never reads what it need not: streams that are
+//! files or pipes of the caller are handed to the program as they are.
+
+use std::io::IsTerminal;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use minibox_runtime::{Error, Result, Running, sys};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+
+use crate::output;
+use crate::terminal::{self, RawMode};
+
+/// Signals that are passed on. Not those that stop and continue: job control of the caller's shell
+/// concerns minibox alone, the container has a session of its own.
+const FORWARDED: [Signal; 7] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+];
+
+/// Blocks the forwarded signals and opens a descriptor that delivers them. Before the program is
+/// started, so that none is lost in between.
+pub(crate) fn catch_signals() -> Result<SignalFd> {
+    let mut set = SigSet::empty();
+    FORWARDED.iter().for_each(|signal| set.add(*signal));
+    set.add(Signal::SIGWINCH);
+    let failed = |errno| Error::new("cannot catch signals").errno(errno);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).map_err(failed)?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)
+}
+
+/// The program's streams, and our ends of those that we relay.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    /// For the program; `None` hands on the caller's.
+    pub theirs: [Option<OwnedFd>; 3],
+    /// Our end of its stdin.
+    input: Option<OwnedFd>,
+    /// Our ends of its stdout and stderr.
+    outputs: [Option<OwnedFd>; 2],
+}
+
+impl Streams {
+    /// Decides which streams are handed on and which are relayed.
+    ///
+    /// A terminal is never handed on: it is open for reading too, and whoever holds it can read what
+    /// the caller types (and on some kernels type for him).
+    pub(crate) fn new(interactive: bool) -> Result<Streams> {
+        let failed = |errno| Error::new("cannot make a pipe").errno(errno);
+        let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed);
+        let mut streams = Streams::default();
+        if !interactive {
+            let null = std::fs::File::open("/dev/null").map_err(|e| Error::of_io("open", "/dev/null".as_ref(), &e))?;
+            streams.theirs[0] = Some(null.into());
+        } else if std::io::stdin().is_terminal() {
+            let (read, write) = pipe()?;
+            streams.theirs[0] = Some(read);
+            streams.input = Some(write);
+        }
+        for (number, is_terminal) in [std::io::stdout().is_terminal(), std::io::stderr().is_terminal()].into_iter().enumerate() {
+            if is_terminal {
+                let (read, write) = pipe()?;
+                streams.theirs[number + 1] = Some(write);
+                streams.outputs[number] = Some(read);
+            }
+        }
+        Ok(streams)
+    }
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    /// As a shell sees it: 128 + n for signal n.
+    pub code: i32,
+    /// It was killed by SIGKILL.
+    pub killed: bool,
+}
+
+impl Ended {
+    /// From a wait status.
+    pub(crate) fn of(status: WaitStatus) -> Ended {
+        match status {
+            WaitStatus::Exited(_, code) => Ended { code, killed: false },
+            WaitStatus::Signaled(_, signal, _) => Ended { code: 128 + signal as i32, killed: signal == Signal::SIGKILL },
+            _ => Ended { code: 255, killed: false },
+        }
+    }
+
+    /// From the number that wait(2) stores.
+    pub(crate) fn of_raw(status: i32) -> Ended {
+        if libc::WIFSIGNALED(status) {
+            let signal = libc::WTERMSIG(status);
+            return Ended { code: 128 + signal, killed: signal == libc::SIGKILL };
+        }
+        Ended { code: libc::WEXITSTATUS(status), killed: false }
+    }
+}
+
+/// Collects the exit status of our child.
+pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Option<Ended> {
+    loop {
+        match waitid(Id::PIDFd(pidfd), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+            Err(Errno::EINTR) => {}
+            Ok(WaitStatus::StillAlive) => return None,
+            Ok(status) => return Some(Ended::of(status)),
+            Err(_) => return Some(Ended { code: 255, killed: false }),
+        }
+    }
+}
+
+/// Stays with the program until it ends. `name` is for messages.
+pub(crate) fn stay(running: Running, mut streams: Streams, signals: &SignalFd, interactive: bool, name: &str) -> Result<Ended> {
+    // Our copies of the program's ends would keep its pipes open for ever.
+    streams.theirs = [None, None, None];
+    let console = running.console;
+    let raw = (console.is_some() && interactive).then(RawMode::enter).flatten();
+    if let Some(console) = &console {
+        terminal::copy_size(console.as_fd());
+        streams.outputs[0] = Some(console.try_clone().map_err(|e| Error::new(e.to_string()))?);
+        streams.input = interactive.then(|| console.try_clone()).transpose().map_err(|e| Error::new(e.to_string()))?;
+    }
+    let mut second_chance: Option<Instant> = None;
+    let mut ended = None;
+    let stdin = std::io::stdin();
+    loop {
+        let mut polled = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        let mut watch = |fd: Option<BorrowedFd<'_>>| {
+            fd.map(|fd| {
+                // SAFETY is nix's: the descriptors outlive this round of the loop.
+                polled.push(PollFd::new(unsafe_borrow(fd), PollFlags::POLLIN));
+                polled.len() - 1
+            })
+        };
+        let at_pid = watch(ended.is_none().then(|| running.pidfd.as_fd()));
+        let at_out = [0, 1].map(|n: usize| watch(streams.outputs[n].as_ref().map(AsFd::as_fd)));
+        let at_in = watch((streams.input.is_some() && ended.is_none()).then(|| stdin.as_fd()));
+        match poll(&mut polled, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(Error::new("cannot wait for the program").errno(errno)),
+            Ok(_) => {}
+        }
+        let ready = |at: Option<usize>| at.is_some_and(|at| polled[at].any().unwrap_or(false));
+        let (in_ready, pid_ready) = (ready(at_in), ready(at_pid));
+        let out_ready = at_out.map(ready);
+        while let Ok(Some(signal)) = signals.read_signal() {
+            let Ok(signal) = Signal::try_from(signal.ssi_signo as i32) else { continue };
+            match (&console, signal) {
+                (Some(console), Signal::SIGWINCH) => terminal::copy_size(console.as_fd()),
+                (None, Signal::SIGWINCH) => {}
+                _ => forward(&running.pidfd, running.pid, signal, &mut second_chance, name),
+            }
+        }
+        for (number, is_ready) in out_ready.into_iter().enumerate() {
+            if is_ready {
+                let to = if number == 0 { libc::STDOUT_FILENO } else { libc::STDERR_FILENO };
+                let from = streams.outputs[number].as_ref().map_or(-1, AsRawFd::as_raw_fd);
+                if !pass_on(from, to) {
+                    streams.outputs[number] = None;
+                }
+            }
+        }
+        if in_ready {
+            let to = streams.input.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+            if !pass_on(libc::STDIN_FILENO, to) {
+                if let Some(console) = &console {
+                    // End of a piped input: what Ctrl-D is to a terminal.
+                    let _ = nix::unistd::write(console, b"\x04");
+                }
+                streams.input = None;
+            }
+        }
+        if pid_ready {
+            ended = reap(running.pidfd.as_fd());
+        }
+        if let Some(ended) = ended {
+            // What it wrote last is still in the pipes; they end with the last process that holds them.
+            if streams.outputs.iter().all(Option::is_none) || drain(&mut streams) {
+                drop(raw);
+                return Ok(ended);
+            }
+        }
+    }
+}
+
+/// After the end: passes on what is there and does not wait for processes that outlive an `exec`.
+fn drain(streams: &mut Streams) -> bool {
+    for (number, output) in streams.outputs.iter_mut().enumerate() {
+        let Some(fd) = output.take() else { continue };
+        let to = if number == 0 { libc::STDOUT_FILENO } else { libc::STDERR_FILENO };
+        loop {
+            let mut polled = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+            let any = poll(&mut polled, PollTimeout::ZERO).is_ok_and(|n| n > 0);
+            if !any || !pass_on(fd.as_raw_fd(), to) {
+                break;
+            }
+        }
+    }
+    true
+}
+
+fn unsafe_borrow<'a>(fd: BorrowedFd<'_>) -> BorrowedFd<'a> {
+    sys::borrow(fd.as_raw_fd())
+}
+
+/// Copies one bufferful; false at the end or where the other side is gone.
+fn pass_on(from: i32, to: i32) -> bool {
+    let mut buffer = [0_u8; 16384];
+    let count = loop {
+        match sys::read(from, &mut buffer) {
+            Err(fault) if fault.errno == Errno::EINTR => {}
+            Err(fault) if fault.errno == Errno::EAGAIN => return true,
+            Ok(0) | Err(_) => return false,
+            Ok(count) => break count,
+        }
+    };
+    write_all(to, &buffer[..count])
+}
+
+/// Writes everything; false where the other side is gone.
+pub(crate) fn write_all(to: i32, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match sys::write(to, bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(fault) if fault.errno == Errno::EINTR => {}
+            Err(fault) if fault.errno == Errno::EAGAIN => {
+                let mut polled = [PollFd::new(sys::borrow(to), PollFlags::POLLOUT)];
+                let _ = poll(&mut polled, PollTimeout::NONE);
+            }
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// Does `pid` catch `signal`? From SigCgt of proc_pid_status(5).
+pub(crate) fn has_handler(pid: i32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    // Unreadable means unknown, and then nothing is claimed.
+    caught.is_none_or(|mask| mask & (1 << (signal as u32 - 1)) != 0)
+}
+
+/// Passes a signal on to PID 1, and explains the kernel where it will be thrown away.
+pub(crate) fn forward(pidfd: &OwnedFd, pid: i32, signal: Signal, second_chance: &mut Option<Instant>, name: &str) {
+    let again = second_chance.is_some_and(|first| first.elapsed() < Duration::from_secs(2));
+    if signal == Signal::SIGINT && again {
+        output::note("second Ctrl-C: the container is killed");
+        let _ = sys::pidfd_send_signal(pidfd.as_raw_fd(), libc::SIGKILL);
+        return;
+    }
+    let _ = sys::pidfd_send_signal(pidfd.as_raw_fd(), signal as i32);
+    if signal == Signal::SIGINT {
+        *second_chance = Some(Instant::now());
+    }
+    if has_handler(pid, signal) {
+        return;
+    }
+    match signal {
+        Signal::SIGINT => output::note(
+            "the program is PID 1 of its namespace and has no handler for SIGINT, so the kernel throws the signal away; Ctrl-C once more within two seconds kills it",
+        ),
+        Signal::SIGHUP => {
+            // The terminal is gone, and nobody could ever end it from there again.
+            let _ = sys::pidfd_send_signal(pidfd.as_raw_fd(), libc::SIGKILL);
+        }
+        signal => output::note(&format!(
+            "the program is PID 1 of its namespace and has no handler for {signal}, so the kernel throws the signal away; `minibox stop {name}` or kill -9 {pid} ends it"
+        )),
+    }
+}

@@ -1,0 +1,154 @@
+//! The verbs that show things: ps, inspect, logs.
+
+use std::io::{BufRead, BufReader, Write};
+use std::time::Duration;
+
+use minibox_runtime::{Error, Result, spec};
+use serde_json::json;
+
+use crate::args::{LogsArgs, Names, PsArgs};
+use crate::output;
+use crate::store::{Container, Status, Store};
+
+fn status_text(container: &Container) -> String {
+    match (container.status(), &container.record.exit) {
+        (_, Some(exit)) => {
+            let code = exit.code.map_or_else(|| String::from("unknown"), |code| code.to_string());
+            format!("exited ({code}) {} ago", output::ago(&exit.finished))
+        }
+        (Status::Running, _) => {
+            let up = container.record.started.as_deref().map_or_else(String::new, output::ago);
+            let lost = container.record.terminal && container.record.monitored && lost_terminal(container);
+            format!("up {up}{}", if lost { " (terminal lost)" } else { "" })
+        }
+        (Status::Created, _) => String::from("created"),
+        (Status::Exited, _) => String::from("ending"),
+    }
+}
+
+/// A monitor that took over has no terminal: the kernel hung it up with the first monitor's death.
+fn lost_terminal(container: &Container) -> bool {
+    let Some(state) = &container.state else { return false };
+    // The first keeper is the parent of PID 1.
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", state.init.pid)).unwrap_or_default();
+    let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
+    parent.is_some_and(|parent| parent != state.keeper.pid)
+}
+
+/// `minibox ps`.
+pub(crate) fn ps(store: &Store, args: &PsArgs) -> Result<u8> {
+    let mut rows = vec![["NAME", "ID", "STATUS", "HOST PID", "PID INSIDE", "COMMAND"].map(str::to_owned).to_vec()];
+    for container in store.all() {
+        // Met on the way: ends nobody wrote down, and containers whose monitor was killed.
+        let container = crate::up_to_date(store, container)?;
+        let Some(container) = container else { continue };
+        let running = container.status() == Status::Running;
+        if !args.all && !running {
+            continue;
+        }
+        let short = container.record.id[..12].to_owned();
+        if args.quiet {
+            output::print(&format!("{short}\n"));
+            continue;
+        }
+        let pid = container.state.as_ref().filter(|_| running).map(|state| state.init.pid);
+        rows.push(vec![
+            container.record.name.clone(),
+            short,
+            status_text(&container),
+            pid.map_or_else(|| String::from("-"), |pid| pid.to_string()),
+            String::from(if pid.is_some() { "1" } else { "-" }),
+            output::shorten(&output::shell_words(&container.record.command), 40),
+        ]);
+    }
+    if !args.quiet {
+        output::print(&output::table(&rows));
+    }
+    Ok(0)
+}
+
+/// `minibox inspect`.
+pub(crate) fn inspect(store: &Store, names: &Names) -> Result<u8> {
+    let mut all = Vec::new();
+    for name in &names.containers {
+        let container = store.find_settled(name)?;
+        let record = &container.record;
+        let running = container.status() == Status::Running;
+        let state = container.state.as_ref().filter(|_| running);
+        let status = match container.status() {
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Exited => "exited",
+        };
+        all.push(json!({
+            "id": record.id,
+            "name": record.name,
+            "status": status,
+            "created": record.created,
+            "started": record.started,
+            "pid": state.map(|s| s.init.pid),
+            "pidInside": state.map(|_| 1),
+            "keeper": state.map(|s| s.keeper.pid),
+            "exit": record.exit,
+            "rootfs": record.rootfs,
+            "layer": record.layer,
+            "command": record.command,
+            "cgroup": record.cgroup,
+            "idMap": record.id_map,
+            "autoRemove": record.auto_remove,
+            "log": record.monitored.then(|| store.folder(&record.id).join("log")),
+            "config": spec::load(&store.folder(&record.id)).ok(),
+        }));
+    }
+    let text = serde_json::to_string_pretty(&all).map_err(|e| Error::new(e.to_string()))?;
+    output::print(&(text + "\n"));
+    Ok(0)
+}
+
+/// `minibox logs`.
+pub(crate) fn logs(store: &Store, args: &LogsArgs) -> Result<u8> {
+    let container = store.find_settled(&args.container)?;
+    let name = &container.record.name;
+    if !container.record.monitored {
+        return Err(Error::new(format!("{name} runs in the foreground: what it prints went to the terminal it was started from"))
+            .hint("a container started with -d keeps a log"));
+    }
+    let path = store.folder(&container.record.id).join("log");
+    let file = match std::fs::File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        file => file.map_err(|e| Error::of_io("open", &path, &e))?,
+    };
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    loop {
+        // Asked before reading: what was written before the end is then surely read.
+        let over = !args.follow || store.load(&container.record.id)?.is_none_or(|c| !c.is_kept());
+        loop {
+            if reader.read_until(b'\n', &mut line).map_err(|e| Error::of_io("read", &path, &e))? == 0 {
+                break;
+            }
+            if line.last() != Some(&b'\n') {
+                break; // The rest of this line is still being written.
+            }
+            if !print_entry(&line) {
+                return Ok(0);
+            }
+            line.clear();
+        }
+        if over {
+            return Ok(0);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Prints one entry of the log to the stream it came from; false where the reader is gone.
+fn print_entry(line: &[u8]) -> bool {
+    let mut parts = line.splitn(4, |byte| *byte == b' ');
+    let (Some(_time), Some(stream), Some(tag), Some(text)) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return true;
+    };
+    let text = if tag == b"P" { &text[..text.len().saturating_sub(1)] } else { text };
+    let written = if stream == b"stderr" { std::io::stderr().write_all(text) } else { std::io::stdout().write_all(text) };
+    written.and_then(|()| std::io::stdout().flush()).is_ok()
+}

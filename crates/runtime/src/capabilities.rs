@@ -1,0 +1,130 @@
+//! Capabilities: five sets of bits, capabilities(7).
+
+use caps::Capability;
+use oci_spec::runtime::{Capabilities, LinuxCapabilities};
+
+use crate::error::{Error, Result};
+use crate::sys::{self, Sys};
+
+/// The eleven that a program run as root usually needs, Docker's without MKNOD, NET_RAW and
+/// AUDIT_WRITE: the first makes device nodes, the second forges packets, the third writes the audit log.
+pub const DEFAULT: [&str; 11] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
+
+/// The five sets, one bit per capability number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CapabilitiesPlan {
+    /// What can never be regained once dropped.
+    pub bounding: u64,
+    /// What the kernel checks.
+    pub effective: u64,
+    /// What may be made effective.
+    pub permitted: u64,
+    /// What a file with inheritable capabilities may pass on.
+    pub inheritable: u64,
+    /// What survives execve of an ordinary program by a non-root user.
+    pub ambient: u64,
+    /// The highest number this kernel knows.
+    pub last: u8,
+}
+
+/// The highest capability number of this kernel, /proc/sys/kernel/cap_last_cap.
+fn last_cap() -> u8 {
+    std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(40)
+}
+
+/// The number of the capability called `name`, with or without `CAP_`, in any case.
+pub fn number(name: &str) -> Result<u8> {
+    let upper = name.to_ascii_uppercase();
+    let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+    full.parse::<Capability>()
+        .map(|cap| cap.index())
+        .map_err(|_| Error::new(format!("unknown capability {name:?}")).hint("names stand in capabilities(7), e.g. NET_ADMIN"))
+}
+
+/// The full name of capability `number`.
+pub fn name(number: u8) -> Option<String> {
+    caps::all().into_iter().find(|cap| cap.index() == number).map(|cap| cap.to_string())
+}
+
+fn bits(set: Option<&Capabilities>) -> Result<u64> {
+    let mut bits = 0;
+    for cap in set.into_iter().flatten() {
+        bits |= 1 << number(&cap.to_string())?;
+    }
+    Ok(bits)
+}
+
+/// Decides the sets; where config.json says nothing, none is granted.
+pub fn plan(asked: Option<&LinuxCapabilities>) -> Result<CapabilitiesPlan> {
+    let last = last_cap();
+    let known = u64::MAX >> (63 - u32::from(last.min(63)));
+    let set = |set: fn(&LinuxCapabilities) -> &Option<Capabilities>| -> Result<u64> {
+        Ok(bits(asked.and_then(|a| set(a).as_ref()))? & known)
+    };
+    Ok(CapabilitiesPlan {
+        bounding: set(LinuxCapabilities::bounding)?,
+        effective: set(LinuxCapabilities::effective)?,
+        permitted: set(LinuxCapabilities::permitted)?,
+        inheritable: set(LinuxCapabilities::inheritable)?,
+        ambient: set(LinuxCapabilities::ambient)?,
+        last,
+    })
+}
+
+impl CapabilitiesPlan {
+    /// CHILD: shrinks the bounding set.
+    pub fn bound(&self) -> Sys<()> {
+        for cap in 0..=self.last {
+            if self.bounding & (1 << cap) == 0 {
+                sys::capbset_drop(cap)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// CHILD: sets the other four, ambient last, since it must be within permitted and inheritable.
+    pub fn apply(&self) -> Sys<()> {
+        sys::capset(self.effective, self.permitted, self.inheritable)?;
+        for cap in 0..=self.last {
+            if self.ambient & (1 << cap) != 0 {
+                sys::ambient_raise(cap)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_understood_in_every_spelling() {
+        assert_eq!(number("CAP_CHOWN").unwrap(), 0);
+        assert_eq!(number("net_admin").unwrap(), 12);
+        assert_eq!(name(21).as_deref(), Some("CAP_SYS_ADMIN"));
+        let error = number("CAP_EVERYTHING").unwrap_err().to_string();
+        assert!(error.contains("unknown capability \"CAP_EVERYTHING\""), "{error}");
+    }
+
+    #[test]
+    fn nothing_asked_nothing_granted() {
+        let plan = plan(None).unwrap();
+        assert_eq!(plan.bounding | plan.effective | plan.permitted | plan.inheritable | plan.ambient, 0);
+    }
+}

@@ -1,0 +1,281 @@
+//! Puts a step into words: the call with its actual arguments, and what a failure means.
+//!
+//! Only the parent does this, from the same [`Plan`] that the child carries out.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+
+use crate::error::{Blame, Error};
+use crate::hints;
+use crate::join::JoinPlan;
+use crate::line::Message;
+use crate::mounts::{MountPlan, Source};
+use crate::plan::{Plan, RootMount};
+use crate::process::{NOT_FOUND, ProcessPlan};
+use crate::spawn::Subject;
+use crate::step::Step;
+use crate::sys::{Fault, MountChange};
+
+fn text(string: &CStr) -> String {
+    string.to_string_lossy().into_owned()
+}
+
+fn quoted(string: &CStr) -> String {
+    format!("{:?}", text(string))
+}
+
+fn list(strings: &[CString]) -> String {
+    let quoted: Vec<String> = strings.iter().map(|s| quoted(s)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// The words of mount(8) for attributes.
+fn attributes(change: MountChange) -> String {
+    let words = [
+        (libc::MOUNT_ATTR_RDONLY, "ro"),
+        (libc::MOUNT_ATTR_NOSUID, "nosuid"),
+        (libc::MOUNT_ATTR_NODEV, "nodev"),
+        (libc::MOUNT_ATTR_NOEXEC, "noexec"),
+        (libc::MOUNT_ATTR_NOATIME, "noatime"),
+        (libc::MOUNT_ATTR_STRICTATIME, "strictatime"),
+    ];
+    let set: Vec<&str> = words.iter().filter(|(bit, _)| change.set & bit != 0).map(|(_, word)| *word).collect();
+    if set.is_empty() { String::from("rw") } else { set.join(",") }
+}
+
+fn options(pairs: &[(CString, Option<CString>)]) -> String {
+    let pair = |(key, value): &(CString, Option<CString>)| match value {
+        Some(value) => format!("{}={}", text(key), text(value)),
+        None => text(key),
+    };
+    pairs.iter().filter(|(key, _)| key.as_c_str() != c"source").map(pair).collect::<Vec<_>>().join(",")
+}
+
+impl MountPlan {
+    /// What is mounted, in a few words: `proc`, `tmpfs`, `/home/me/data`.
+    pub fn source_name(&self) -> String {
+        match &self.source {
+            Source::Fresh { fstype, .. } => text(fstype),
+            Source::Bind { path, .. } => text(path),
+        }
+    }
+
+    /// The nearest mount(8) command, without the target.
+    pub fn as_mount_command(&self) -> (String, Vec<String>) {
+        match &self.source {
+            Source::Fresh { fstype, options: pairs } => {
+                let data = options(pairs);
+                let comma = if data.is_empty() { "" } else { "," };
+                let all = format!("{}{comma}{data}", attributes(self.change));
+                (text(fstype), vec![String::from("-t"), text(fstype), String::from("-o"), all])
+            }
+            Source::Bind { path, recursive } => {
+                let word = if *recursive { "--rbind" } else { "--bind" };
+                (text(path), vec![String::from(word)])
+            }
+        }
+    }
+
+    /// Is it a bind that becomes read-only?
+    pub fn is_readonly_bind(&self) -> bool {
+        matches!(self.source, Source::Bind { .. }) && self.change.set & libc::MOUNT_ATTR_RDONLY != 0
+    }
+}
+
+fn take(mount: &MountPlan) -> String {
+    match &mount.source {
+        Source::Fresh { fstype, options: pairs } => {
+            format!("fsmount({}, {:?}, {})", quoted(fstype), options(pairs), attributes(mount.change))
+        }
+        Source::Bind { path, recursive } => {
+            let flags = if *recursive { "OPEN_TREE_CLONE|AT_RECURSIVE" } else { "OPEN_TREE_CLONE" };
+            format!("open_tree({}, {flags}); mount_setattr({})", quoted(path), attributes(mount.change))
+        }
+    }
+}
+
+/// The call of item `index` of `step`, with its arguments.
+pub fn call(subject: Subject<'_>, step: Step, index: usize) -> String {
+    match subject {
+        Subject::Container(plan) => call_of_container(plan, step, index),
+        Subject::Join(plan) => call_of_join(plan, step),
+    }
+}
+
+fn call_of_join(plan: &JoinPlan, step: Step) -> String {
+    match step {
+        Step::Join => format!("setns(pidfd, {})", clone_names(plan.namespaces as u64).join("|")),
+        Step::EnterCgroup => plan.doors.iter().map(|d| format!("write({}, \"0\")", quoted(d))).collect::<Vec<_>>().join("; "),
+        Step::Clone => String::from("clone3()"),
+        step => call_of_process(&plan.process, step, 0),
+    }
+}
+
+fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
+    match step {
+        Step::OpenRoot => format!("open({}, O_PATH|O_DIRECTORY)", quoted(&plan.root.attach_at)),
+        Step::MakeCgroup => {
+            let path = plan.cgroup.as_ref().map_or("", |c| &c.path);
+            format!("mkdir(\"{path}\") in each hierarchy, then write its limits")
+        }
+        Step::Clone => format!("clone3({})", plan.clone_flag_names().join("|")),
+        Step::MapIds => plan.id_map.as_ref().map_or(String::new(), |map| {
+            let ranges: Vec<String> = map.uids.iter().map(|r| format!("{} {} {}", r.inside, r.outside, r.size)).collect();
+            format!("write(\"/proc/PID/uid_map\", {:?}), and the same for gid_map", ranges.join("; "))
+        }),
+        Step::Release if plan.id_map.is_some() => String::from("read(line)"),
+        Step::EnterCgroup => {
+            let doors = plan.cgroup_doors.len();
+            let enter = if doors > 0 { format!("write(\"…/tasks\", \"0\") × {doors}; ") } else { String::new() };
+            let unshare = if plan.new_cgroup_namespace { "unshare(CLONE_NEWCGROUP)" } else { "" };
+            format!("{enter}{unshare}")
+        }
+        Step::PrivateMounts => String::from("mount_setattr(\"/\", AT_RECURSIVE, MS_PRIVATE)"),
+        Step::TakeRoot => match &plan.root.mount {
+            RootMount::Overlay(pairs) => format!("fsmount(\"overlay\", {:?})", options(pairs)),
+            RootMount::Folder { .. } => format!("open_tree({}, OPEN_TREE_CLONE)", quoted(&plan.root.attach_at)),
+        },
+        Step::TakeMounts => plan.mounts.get(index).map_or(String::new(), take),
+        Step::PivotRoot => String::from("pivot_root(\".\", \".\"); umount2(\".\", MNT_DETACH)"),
+        Step::AttachMounts => {
+            plan.mounts.get(index).map_or(String::new(), |m| format!("move_mount({}, {})", m.source_name(), quoted(&m.place.path)))
+        }
+        Step::Devices if index == 0 => {
+            let names: Vec<String> = plan.devices.iter().flatten().map(|node| text(node.path())).collect();
+            format!("mknodat(\"/dev\", {})", names.join(" "))
+        }
+        Step::Devices => String::from("symlinkat(\"/dev\", fd stdin stdout stderr ptmx)"),
+        Step::Hostname if index == 0 => format!("sethostname({})", plan.hostname.as_deref().map(quoted).unwrap_or_default()),
+        Step::Hostname => format!("setdomainname({})", plan.domainname.as_deref().map(quoted).unwrap_or_default()),
+        Step::Sysctls => plan.sysctls.get(index).map_or(String::new(), |(path, value)| format!("write(\"/proc/{}\", {})", text(path), quoted(value))),
+        Step::Console if index == 1 => String::from("move_mount(the terminal, \"/dev/console\")"),
+        Step::HidePaths => {
+            let readonly = plan.readonly_paths.len();
+            match plan.readonly_paths.get(index) {
+                Some(path) => format!("mount_setattr({}, MOUNT_ATTR_RDONLY)", quoted(path)),
+                None => plan.masked_paths.get(index - readonly).map_or(String::new(), |p| format!("move_mount(nothing, {})", quoted(p))),
+            }
+        }
+        Step::ReadonlyRoot => {
+            plan.readonly_at_last.get(index).map_or(String::new(), |p| format!("mount_setattr({}, MOUNT_ATTR_RDONLY)", quoted(p)))
+        }
+        step => call_of_process(&plan.process, step, index),
+    }
+}
+
+fn call_of_process(process: &ProcessPlan, step: Step, index: usize) -> String {
+    match step {
+        Step::Release | Step::Guard => String::from("prctl(PR_SET_PDEATHSIG, SIGKILL)"),
+        Step::BecomeRoot => String::from("setresgid(0, 0, 0); setresuid(0, 0, 0)"),
+        Step::Setsid => String::from("close_range(3, ~0, CLOEXEC); sigaction(…, SIG_DFL); setsid()"),
+        Step::Keyring => String::from("keyctl(KEYCTL_JOIN_SESSION_KEYRING)"),
+        Step::Loopback => String::from("ioctl(SIOCSIFFLAGS, lo, IFF_UP)"),
+        Step::Console => String::from("open(\"/dev/pts/ptmx\"); ioctl(TIOCGPTPEER); ioctl(TIOCSCTTY)"),
+        Step::Rlimits => process.rlimits.get(index).map_or(String::new(), |l| format!("prlimit({}, {}, {})", l.resource, l.soft, l.hard)),
+        Step::BoundCapabilities => {
+            let kept = (0..=process.capabilities.last).filter(|cap| process.capabilities.bounding & (1 << cap) != 0).count();
+            format!("prctl(PR_CAPBSET_DROP, …), all but {kept}")
+        }
+        Step::User => {
+            let groups = process.groups.as_ref().map_or(String::new(), |g| format!("setgroups({g:?}); "));
+            format!("{groups}setresgid({gid}); setresuid({uid})", gid = process.gid, uid = process.uid)
+        }
+        Step::Capabilities => {
+            let set = process.capabilities;
+            format!("capset(effective {:#x}, permitted {:#x}, inheritable {:#x})", set.effective, set.permitted, set.inheritable)
+        }
+        Step::Workdir => format!("chdir({})", quoted(&process.cwd)),
+        Step::NoNewPrivileges => String::from("prctl(PR_SET_NO_NEW_PRIVS, 1)"),
+        Step::Stdio => String::from("dup3(…, 0); dup3(…, 1); dup3(…, 2)"),
+        Step::Exec => {
+            let path = process.candidates.get(index).map(|p| quoted(p)).unwrap_or_default();
+            format!("execve({path}, {})", list(process.argv.strings()))
+        }
+        _ => String::new(),
+    }
+}
+
+/// The CLONE_NEW* names of `flags`.
+fn clone_names(flags: u64) -> Vec<&'static str> {
+    let names = [
+        (libc::CLONE_NEWUSER, "CLONE_NEWUSER"),
+        (libc::CLONE_NEWNS, "CLONE_NEWNS"),
+        (libc::CLONE_NEWPID, "CLONE_NEWPID"),
+        (libc::CLONE_NEWNET, "CLONE_NEWNET"),
+        (libc::CLONE_NEWIPC, "CLONE_NEWIPC"),
+        (libc::CLONE_NEWUTS, "CLONE_NEWUTS"),
+        (libc::CLONE_NEWCGROUP, "CLONE_NEWCGROUP"),
+    ];
+    names.iter().filter(|(flag, _)| flags & *flag as u64 != 0).map(|(_, name)| *name).collect()
+}
+
+/// clone3 itself failed.
+pub fn clone_failed(plan: &Plan, fault: Fault) -> Error {
+    let error = Error::new("cannot make a process with namespaces of its own")
+        .step(Step::Clone)
+        .call(call(Subject::Container(plan), Step::Clone, 0))
+        .errno(fault.errno);
+    match hints::user_namespaces(fault.errno) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// What a child's report of failure means.
+pub fn failure(subject: Subject<'_>, message: &Message) -> Error {
+    let (step, index, errno) = (message.step, usize::from(message.index), message.errno);
+    let (process, root) = match subject {
+        Subject::Container(plan) => (&plan.process, plan.root.folder.try_clone().ok()),
+        Subject::Join(plan) => (&plan.process, plan.open_root()),
+    };
+    if step == Step::Exec {
+        return exec_failed(process, root, message);
+    }
+    let described = call(subject, step, index);
+    let failed = message.call();
+    let call = if described.starts_with(failed) { described } else { format!("{failed}, in {described}") };
+    let what = match (subject, step) {
+        (Subject::Container(plan), Step::TakeMounts | Step::AttachMounts) if index < plan.mounts.len() => {
+            let mount = &plan.mounts[index];
+            format!("cannot mount {} on {}", mount.source_name(), text(&mount.place.path))
+        }
+        (_, Step::Workdir) => format!("cannot enter the working directory {}", text(&process.cwd)),
+        _ => format!("cannot {}", step.about().title),
+    };
+    let error = Error::new(what).step(step).call(call).errno(errno);
+    let hint = match subject {
+        Subject::Container(plan) => hints::step_failed(plan, step, index, errno),
+        Subject::Join(_) => None,
+    };
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+fn exec_failed(process: &ProcessPlan, root: Option<OwnedFd>, message: &Message) -> Error {
+    let name = process.argv.strings().first().map(|s| text(s)).unwrap_or_default();
+    let index = usize::from(message.index);
+    let call = call_of_process(process, Step::Exec, index);
+    if message.call() == NOT_FOUND {
+        let looked: Vec<String> = process.candidates.iter().filter_map(|c| Some(text(c).rsplit_once('/')?.0.to_owned())).collect();
+        let error = Error::new(format!("executable file not found: {name:?}")).step(Step::Exec).blame(Blame::NotFound);
+        let empty = root.as_ref().is_some_and(hints::is_empty_folder);
+        return error.errno(Errno::ENOENT).hint(if empty {
+            String::from("the root filesystem is empty: fill it first, e.g. with `make rootfs`")
+        } else if name.contains('/') {
+            String::from("the path is the container's own; look what there is with `ls` under ROOTFS")
+        } else {
+            format!("looked in {}; another folder? give the whole path, or -e PATH=…", looked.join(" "))
+        });
+    }
+    let path = process.candidates.get(index).map(|p| text(p)).unwrap_or_default();
+    let (blame, hint) = hints::not_executable(root.as_ref(), &path, process, message.errno);
+    let error = Error::new(format!("cannot execute {path}")).step(Step::Exec).call(call).errno(message.errno).blame(blame);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}

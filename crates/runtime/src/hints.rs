@@ -1,0 +1,215 @@
+//! What to try: looks at the machine after a failure and says what lies behind it here.
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+
+use crate::error::Blame;
+use crate::idmap::IdMap;
+use crate::plan::Plan;
+use crate::process::ProcessPlan;
+use crate::step::Step;
+use crate::user::exists_in_root;
+
+fn sysctl(name: &str) -> Option<String> {
+    Some(std::fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().to_owned())
+}
+
+const APPARMOR: &str = "AppArmor keeps plain users from user namespaces on this Ubuntu: run as root, or allow it with `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`";
+
+/// Why this user may not make a user namespace, where a known switch is off.
+pub fn user_namespaces(errno: Errno) -> Option<String> {
+    if sysctl("kernel/unprivileged_userns_clone").as_deref() == Some("0") {
+        return Some("this Debian keeps plain users from user namespaces: run as root, or `sudo sysctl kernel.unprivileged_userns_clone=1`".into());
+    }
+    if sysctl("user/max_user_namespaces").as_deref() == Some("0") {
+        return Some("user namespaces are switched off: run as root, or `sudo sysctl user.max_user_namespaces=15000`".into());
+    }
+    if sysctl("kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
+        return Some(APPARMOR.into());
+    }
+    let inside = matches!(errno, Errno::EPERM | Errno::EACCES);
+    inside.then(|| "inside another container? It must be allowed to make namespaces: `--privileged`, or a seccomp profile that permits clone3 and unshare".into())
+}
+
+/// A hint for a failed step of a container.
+pub fn step_failed(plan: &Plan, step: Step, index: usize, errno: Errno) -> Option<String> {
+    let denied = matches!(errno, Errno::EACCES | Errno::EPERM);
+    if let Some(map) = &plan.id_map {
+        if denied && sysctl("kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
+            return Some(APPARMOR.into());
+        }
+        if matches!(errno, Errno::EOVERFLOW | Errno::EACCES | Errno::EPERM) {
+            if let Some(hint) = unmapped_owner(plan, map) {
+                return Some(hint);
+            }
+        }
+    }
+    match (step, errno) {
+        (Step::AttachMounts, Errno::ELOOP) => Some("this root filesystem brings a link where a folder must be; such images try to reach the host".into()),
+        (Step::TakeRoot, Errno::EINVAL) => Some("try --rw to use the folder itself, without an overlay".into()),
+        (Step::Hostname, Errno::EINVAL) => Some("choose a shorter one with -h NAME".into()),
+        (Step::TakeMounts, Errno::ENODEV) => plan.mounts.get(index).map(|m| format!("is the {} module loaded?", m.source_name())),
+        (Step::Workdir, _) => Some("choose another with -w FOLDER".into()),
+        _ => None,
+    }
+}
+
+/// "A file owned by an id that is not mapped": said where the root folder itself is such a file.
+fn unmapped_owner(plan: &Plan, map: &IdMap) -> Option<String> {
+    let metadata = std::fs::metadata(&plan.root.path).ok()?;
+    let mapped = map.uids.iter().any(|r| metadata.uid() >= r.outside && metadata.uid() - r.outside < r.size);
+    (!mapped).then(|| {
+        format!(
+            "{} belongs to uid {} of the host, which is not mapped into this container; run as root, or make it yours with chown",
+            plan.root.path.display(),
+            metadata.uid()
+        )
+    })
+}
+
+/// Is there nothing in this folder?
+pub fn is_empty_folder(folder: &OwnedFd) -> bool {
+    use std::os::fd::AsRawFd;
+    let entries = std::fs::read_dir(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+    entries.is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Why a program that exists cannot be executed, and whose fault that is.
+pub fn not_executable(root: Option<&OwnedFd>, path: &str, process: &ProcessPlan, errno: Errno) -> (Blame, Option<String>) {
+    let blame = if errno == Errno::ENOENT { Blame::NotFound } else { Blame::NotExecutable };
+    let Some(root) = root else { return (blame, None) };
+    let full = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("{}/{path}", process.cwd.to_string_lossy())
+    };
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let Ok(file) = openat2(root, full.trim_start_matches('/'), how).map(std::fs::File::from) else {
+        return (blame, None);
+    };
+    let Ok(metadata) = file.metadata() else { return (blame, None) };
+    let hint = match errno {
+        Errno::EACCES | Errno::EISDIR if metadata.is_dir() => Some(format!("{path} is a folder")),
+        Errno::EACCES if metadata.mode() & 0o111 == 0 => {
+            Some(format!("the file has no execute permission: chmod +x it, or name its interpreter, e.g. `python {path}`"))
+        }
+        Errno::EACCES => Some(format!(
+            "uid {} of the container may not execute it (mode {:o}), or it lies on a mount with noexec",
+            process.uid,
+            metadata.mode() & 0o7777
+        )),
+        _ => what_file(root, &file, metadata.is_file(), path),
+    };
+    (blame, hint)
+}
+
+/// Reads the first bytes as the kernel would: `#!`, or an ELF header with its interpreter.
+fn what_file(root: &OwnedFd, file: &std::fs::File, regular: bool, path: &str) -> Option<String> {
+    if !regular {
+        return Some(format!("{path} is not a regular file"));
+    }
+    let mut head = Vec::new();
+    file.take(4096).read_to_end(&mut head).ok()?;
+    if head.is_empty() {
+        return Some(format!("{path} is empty"));
+    }
+    if let Some(rest) = head.strip_prefix(b"#!") {
+        let line = rest.split(|b| *b == b'\n').next().unwrap_or_default();
+        if line.ends_with(b"\r") {
+            return Some("its first line ends with a carriage return (a file from Windows): `sed -i 's/\\r$//'` it".into());
+        }
+        let interpreter = String::from_utf8_lossy(line).split_whitespace().next().unwrap_or_default().to_owned();
+        return (!exists_in_root(root.as_fd(), &interpreter))
+            .then(|| format!("it is a script for {interpreter}, and the root filesystem has no {interpreter}"));
+    }
+    if !head.starts_with(b"\x7fELF") {
+        return Some("it is neither an ELF binary nor a script that begins with #!: name its interpreter, e.g. `sh FILE`".into());
+    }
+    let elf = Elf::parse(&head)?;
+    if elf.machine != native_machine() {
+        return Some(format!("it is a program for {}, and this computer is {}", machine_name(elf.machine), std::env::consts::ARCH));
+    }
+    let loader = elf.interpreter?;
+    (!exists_in_root(root.as_fd(), &loader)).then(|| {
+        format!("it needs the dynamic loader {loader}, which the root filesystem does not have: copy it and the libraries too, or use a static binary")
+    })
+}
+
+/// The two facts of an ELF header that matter here, elf(5).
+struct Elf {
+    machine: u16,
+    interpreter: Option<String>,
+}
+
+impl Elf {
+    fn parse(head: &[u8]) -> Option<Elf> {
+        let wide = *head.get(4)? == 2;
+        let little = *head.get(5)? == 1;
+        let number = |at: usize, size: usize| -> Option<usize> {
+            let bytes = head.get(at..at.checked_add(size)?)?;
+            let fold = |all: usize, byte: &u8| all << 8 | usize::from(*byte);
+            Some(if little { bytes.iter().rev().fold(0, fold) } else { bytes.iter().fold(0, fold) })
+        };
+        let machine = number(18, 2)? as u16;
+        let (table, entry, count) =
+            if wide { (number(32, 8)?, number(54, 2)?, number(56, 2)?) } else { (number(28, 4)?, number(42, 2)?, number(44, 2)?) };
+        let interpreter = (0..count.min(64)).find_map(|index| {
+            const PT_INTERP: usize = 3;
+            let at = table.checked_add(index.checked_mul(entry)?)?;
+            if number(at, 4)? != PT_INTERP {
+                return None;
+            }
+            let (offset, size) =
+                if wide { (number(at + 8, 8)?, number(at + 32, 8)?) } else { (number(at + 4, 4)?, number(at + 16, 4)?) };
+            let name = head.get(offset..offset.checked_add(size)?)?;
+            Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
+        });
+        Some(Elf { machine, interpreter })
+    }
+}
+
+/// e_machine of elf(5) and how people call it.
+const MACHINES: [(u16, &str, &str); 6] = [
+    (3, "x86", "x86 (32 bit)"),
+    (40, "arm", "ARM (32 bit)"),
+    (62, "x86_64", "x86_64"),
+    (183, "aarch64", "aarch64 (ARM, 64 bit)"),
+    (243, "riscv64", "RISC-V"),
+    (22, "s390x", "s390x"),
+];
+
+fn native_machine() -> u16 {
+    MACHINES.iter().find(|(_, arch, _)| *arch == std::env::consts::ARCH).map_or(0, |(number, ..)| *number)
+}
+
+fn machine_name(machine: u16) -> String {
+    let known = MACHINES.iter().find(|(number, ..)| *number == machine);
+    known.map_or_else(|| format!("another machine (e_machine {machine})"), |(.., name)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_this_very_program() {
+        let head = std::fs::read("/proc/self/exe").unwrap();
+        let elf = Elf::parse(&head[..4096]).unwrap();
+        assert_eq!(elf.machine, native_machine());
+    }
+
+    #[test]
+    fn broken_headers_are_no_panic() {
+        for length in 0..64 {
+            let mut head = b"\x7fELF\x02\x01".to_vec();
+            head.resize(length.max(6), 0xff);
+            let _ = Elf::parse(&head);
+        }
+    }
+}

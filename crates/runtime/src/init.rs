@@ -1,0 +1,142 @@
+//! CHILD: PID 1, top to bottom, from clone3(2) to execve(2).
+//!
+//! Everything here is a thin call on data that the parent has prepared: no allocation, no lock, no
+//! panic, no way out but execve and _exit. A test build aborts at the first allocation.
+#![deny(clippy::disallowed_methods, clippy::disallowed_macros)]
+
+use std::convert::Infallible;
+use std::os::fd::RawFd;
+
+use libc::AT_FDCWD;
+use nix::errno::Errno;
+
+use crate::line::{Line, Told};
+use crate::mounts::{MountPlan, mask_path, readonly_path};
+use crate::plan::{Plan, RootMount};
+use crate::step::Step;
+use crate::sys::{self, Fault, MountChange, Sys};
+use crate::{cgroup, devices};
+
+/// Becomes the container's first process; `taken` has one slot per mount of the plan.
+pub fn run(plan: &Plan, line: Line, taken: &mut [RawFd]) -> ! {
+    let Err(Told) = be_born(plan, line, taken);
+    sys::exit_now(125)
+}
+
+fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, Told> {
+    // Ids first: until the parent has written the maps, this process is nobody and may do nothing.
+    line.at(Step::Release, 0, || release(plan, line))?;
+    if let Some(map) = &plan.id_map {
+        line.at(Step::BecomeRoot, 0, || become_root(map.is_single()))?;
+    }
+    plan.process.detach_from_caller(line)?;
+
+    // While cgroupfs can still be reached by the host's paths; the namespace after the move.
+    line.at(Step::EnterCgroup, 0, || {
+        cgroup::enter(&plan.cgroup_doors)?;
+        if plan.new_cgroup_namespace { sys::unshare(libc::CLONE_NEWCGROUP) } else { Ok(()) }
+    })?;
+
+    // Mounts in three movements: take while the host is in sight, swap the root, attach inside.
+    line.at(Step::PrivateMounts, 0, || {
+        let private = MountChange { propagation: libc::MS_PRIVATE, ..MountChange::default() };
+        sys::mount_setattr(AT_FDCWD, c"/", true, private)
+    })?;
+    let root = line.at(Step::TakeRoot, 0, || take_root(plan))?;
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        taken[index] = line.at(Step::TakeMounts, index, || mount.take())?;
+    }
+    line.at(Step::PivotRoot, 0, || pivot(root))?;
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        line.at(Step::AttachMounts, index, || mount.attach(taken[index]))?;
+    }
+    if let Some(nodes) = &plan.devices {
+        line.at(Step::Devices, 0, || devices::make_nodes(nodes))?;
+    }
+    line.at(Step::Devices, 1, devices::make_links)?;
+
+    // What belongs to the other namespaces; parameters while /proc/sys can still be written.
+    if let Some(name) = &plan.hostname {
+        line.at(Step::Hostname, 0, || sys::sethostname(name.as_bytes()))?;
+    }
+    if let Some(name) = &plan.domainname {
+        line.at(Step::Hostname, 1, || sys::setdomainname(name.as_bytes()))?;
+    }
+    if plan.loopback {
+        line.at(Step::Loopback, 0, sys::loopback_up)?;
+    }
+    for (index, (path, value)) in plan.sysctls.iter().enumerate() {
+        line.at(Step::Sysctls, index, || set_sysctl(path, value))?;
+    }
+    let terminal = plan.process.open_console(line)?;
+    if let (Some(place), Some(terminal)) = (&plan.console_place, terminal) {
+        line.at(Step::Console, 1, || place.attach(sys::open_tree_clone(terminal, c"", false)?))?;
+    }
+
+    // Now that nothing needs writing any more.
+    for (index, path) in plan.readonly_paths.iter().enumerate() {
+        line.at(Step::HidePaths, index, || readonly_path(path))?;
+    }
+    for (index, path) in plan.masked_paths.iter().enumerate() {
+        line.at(Step::HidePaths, plan.readonly_paths.len() + index, || mask_path(path))?;
+    }
+    for (index, path) in plan.readonly_at_last.iter().enumerate() {
+        line.at(Step::ReadonlyRoot, index, || {
+            let readonly = MountChange { set: libc::MOUNT_ATTR_RDONLY, ..MountChange::default() };
+            sys::mount_setattr(AT_FDCWD, path, false, readonly)
+        })?;
+    }
+    Err(plan.process.become_program(line, terminal))
+}
+
+fn release(plan: &Plan, line: Line) -> Sys<()> {
+    if plan.process.die_with_parent {
+        sys::set_pdeathsig(libc::SIGKILL)?;
+    }
+    if plan.id_map.is_some() && !line.wait() {
+        // The parent could not map the ids and says why itself; or it is gone.
+        return Err(Fault::new("recv", Errno::EPIPE));
+    }
+    Ok(())
+}
+
+/// Id 0 of the user namespace; the caller's groups mean nothing inside.
+pub fn become_root(single_id: bool) -> Sys<()> {
+    sys::setgid(0)?;
+    if !single_id {
+        sys::setgroups(&[])?;
+    }
+    sys::setuid(0)
+}
+
+/// The root as a mount, attached over the folder it shows: pivot_root(2) wants it attached somewhere.
+fn take_root(plan: &Plan) -> Sys<RawFd> {
+    let mount = match &plan.root.mount {
+        RootMount::Folder { recursive } => sys::open_tree_clone(AT_FDCWD, &plan.root.attach_at, *recursive)?,
+        RootMount::Overlay(options) => MountPlan::take_fresh(c"overlay", options, 0)?,
+    };
+    let place = sys::openat2(AT_FDCWD, &plan.root.attach_at, libc::O_PATH | libc::O_DIRECTORY, 0, 0)?;
+    sys::move_mount(mount, place)?;
+    sys::close(place);
+    Ok(mount)
+}
+
+/// From here on `/` is the container's. The old root lies over it for one call, then it is gone.
+fn pivot(root: RawFd) -> Sys<()> {
+    sys::fchdir(root)?;
+    sys::close(root);
+    sys::pivot_root_here()?;
+    sys::detach_here()?;
+    sys::chdir(c"/")
+}
+
+/// Writes below the container's own procfs and nowhere else (CVE-2025-52881).
+fn set_sysctl(path: &std::ffi::CStr, value: &std::ffi::CStr) -> Sys<()> {
+    let proc = sys::openat2(AT_FDCWD, c"/proc", libc::O_PATH | libc::O_DIRECTORY, 0, libc::RESOLVE_NO_SYMLINKS)?;
+    let inside = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_XDEV;
+    let file = sys::openat2(proc, path, libc::O_WRONLY, 0, inside)?;
+    sys::close(proc);
+    let done = sys::write(file, value.to_bytes());
+    sys::close(file);
+    done.map(drop)
+}

@@ -1,0 +1,57 @@
+//! One container, from config.json to a running process.
+//!
+//! # Reading order
+//!
+//! A container is born in two processes. Read them in the order in which they run:
+//!
+//! 1. [`plan`]: config.json becomes a [`Plan`]; every decision and every allocation is made here.
+//! 2. [`spawn`] (parent): the cgroup, clone3(2), the id maps, then it listens.
+//! 3. [`init`] (child): one straight function from clone3(2) to execve(2). It only carries the plan out.
+//! 4. [`process`] (child): the last part, shared with [`join`]: limits, user, capabilities, execve(2).
+//!
+//! ```text
+//!   Spec ──▶ Plan ──▶ clone3 ──┬─▶ parent: maps ids, listens ──▶ Running
+//!                              └─▶ child:  init.rs ▶ process.rs ──▶ execve
+//! ```
+//!
+//! Beside them stand [`step`], the table of everything that happens, in order and with reasons; one
+//! file per concern ([`mounts`], [`devices`], [`capabilities`], [`rlimits`], [`user`], [`idmap`],
+//! [`cgroup`]), each with `plan` for the parent and the rest for the child; [`line`], over which the
+//! child reports; [`describe`] and [`hints`], which put reports into words; [`state`], what is written
+//! down about a living container; and [`sys`], the only `unsafe` code.
+//!
+//! # Left out, and why
+//!
+//! No image, no network beyond loopback, no terminal handling, no daemon: the crates above do those.
+//! No threads and no async runtime: clone3(2) without a stack is only sound in a single thread.
+#![cfg_attr(not(target_os = "linux"), doc = "Linux only.")]
+
+pub mod capabilities;
+pub mod cgroup;
+pub mod describe;
+pub mod devices;
+pub mod error;
+pub mod hints;
+pub mod idmap;
+pub mod init;
+pub mod join;
+pub mod line;
+pub mod mounts;
+pub mod plan;
+pub mod process;
+pub mod rlimits;
+pub mod spawn;
+pub mod spec;
+pub mod state;
+pub mod step;
+pub mod sys;
+mod trial;
+pub mod user;
+
+pub use error::{Blame, Error, Result};
+pub use plan::{Choices, Layer, Plan};
+pub use spawn::{Event, Running};
+pub use step::Step;
+
+/// Where programs are looked for when the environment names no `PATH`.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -1,0 +1,206 @@
+//! The line between parent and child: one `SOCK_SEQPACKET` pair, unix(7), that closes at execve.
+//!
+//! The child says little: nothing where nobody listens, otherwise the number of the step it did, and
+//! on failure the step, the call and the errno. The parent holds the same [`Plan`](crate::Plan) and so can spell
+//! out the arguments; the child never formats a string.
+
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+
+use crate::step::Step;
+use crate::sys::{self, Fault, Sys};
+
+/// How much the parent wants to hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Listening {
+    /// Failures only.
+    #[default]
+    Quiet,
+    /// Every step once it is done (`--explain`).
+    Steps,
+    /// Every step before it is done, and the child waits for the word (`--step`).
+    Halts,
+}
+
+/// What a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The step is about to be done; the child waits for one byte.
+    Before,
+    /// The step is done.
+    Done,
+    /// The step failed; the child ends.
+    Failed,
+    /// The terminal's master side travels with this message.
+    Console,
+    /// The next thing is execve: an end of the line after this means success.
+    Ready,
+    /// A middle process tells the pid of the process it made, in `index` and `micros`.
+    Born,
+}
+
+const KINDS: [Kind; 6] = [Kind::Before, Kind::Done, Kind::Failed, Kind::Console, Kind::Ready, Kind::Born];
+
+/// One message, 64 bytes on the wire.
+#[derive(Debug, Clone, Copy)]
+pub struct Message {
+    /// What it is about.
+    pub kind: Kind,
+    /// Which step.
+    pub step: Step,
+    /// Which item of the step: the third mount, the fifth path tried.
+    pub index: u16,
+    /// What went wrong, for [`Kind::Failed`].
+    pub errno: Errno,
+    /// How long the step took; the pid for [`Kind::Born`].
+    pub value: u32,
+    call: [u8; MAX_CALL],
+}
+
+const MAX_CALL: usize = 40;
+/// Size of a message on the wire, in bytes.
+pub const WIRE: usize = 64;
+
+impl Message {
+    fn new(kind: Kind, step: Step, index: u16, value: u32) -> Message {
+        Message { kind, step, index, errno: Errno::UnknownErrno, value, call: [0; MAX_CALL] }
+    }
+
+    /// The name of the call that failed.
+    pub fn call(&self) -> &str {
+        let end = self.call.iter().position(|b| *b == 0).unwrap_or(MAX_CALL);
+        std::str::from_utf8(&self.call[..end]).unwrap_or("?")
+    }
+
+    fn to_wire(self) -> [u8; WIRE] {
+        let mut wire = [0; WIRE];
+        wire[0] = self.kind as u8;
+        wire[1] = self.step as u8;
+        wire[2..4].copy_from_slice(&self.index.to_ne_bytes());
+        wire[4..8].copy_from_slice(&(self.errno as i32).to_ne_bytes());
+        wire[8..12].copy_from_slice(&self.value.to_ne_bytes());
+        wire[12..12 + MAX_CALL].copy_from_slice(&self.call);
+        wire
+    }
+
+    /// Reads a message from the wire; `None` where it is not one.
+    pub fn from_wire(wire: &[u8; WIRE]) -> Option<Message> {
+        let number = |from: usize| u32::from_ne_bytes([wire[from], wire[from + 1], wire[from + 2], wire[from + 3]]);
+        let mut call = [0; MAX_CALL];
+        call.copy_from_slice(&wire[12..12 + MAX_CALL]);
+        Some(Message {
+            kind: *KINDS.get(usize::from(wire[0]))?,
+            step: Step::from_number(wire[1])?,
+            index: u16::from_ne_bytes([wire[2], wire[3]]),
+            errno: Errno::from_raw(number(4) as i32),
+            value: number(8),
+            call,
+        })
+    }
+}
+
+/// The failure has been told to the parent; nothing is left but to end.
+#[derive(Debug)]
+pub struct Told;
+
+/// The child's end of the line.
+#[derive(Debug, Clone, Copy)]
+pub struct Line {
+    /// The socket.
+    pub socket: RawFd,
+    /// What the parent wants to hear.
+    pub listening: Listening,
+    /// Test builds: fail at this step with this errno.
+    pub fail_at: Option<(Step, Errno)>,
+}
+
+impl Line {
+    /// Does one step: the only instrumentation on the way to execve.
+    ///
+    /// `index` tells which item of a step with several (mounts, limits) this is.
+    pub fn at<T>(&self, step: Step, index: usize, run: impl FnOnce() -> Sys<T>) -> Result<T, Told> {
+        let index = index as u16;
+        if self.listening == Listening::Halts {
+            self.send(Message::new(Kind::Before, step, index, 0));
+            self.wait();
+        }
+        let quiet = self.listening == Listening::Quiet;
+        let began = if quiet { 0 } else { sys::now_micros() };
+        let done = match self.fail_at {
+            Some((at, errno)) if at == step => Err(Fault::new("injected", errno)),
+            _ => run(),
+        };
+        match done {
+            Ok(value) => {
+                if !quiet {
+                    let took = sys::now_micros() - began;
+                    self.send(Message::new(Kind::Done, step, index, took as u32));
+                }
+                Ok(value)
+            }
+            Err(fault) => Err(self.fail(step, index, fault)),
+        }
+    }
+
+    /// Tells a failure.
+    pub fn fail(&self, step: Step, index: u16, fault: Fault) -> Told {
+        let mut message = Message::new(Kind::Failed, step, index, 0);
+        message.errno = fault.errno;
+        let name = fault.call.as_bytes();
+        let length = name.len().min(MAX_CALL);
+        message.call[..length].copy_from_slice(&name[..length]);
+        self.send(message);
+        Told
+    }
+
+    /// Tells that the next thing is execve.
+    pub fn ready(&self) {
+        self.send(Message::new(Kind::Ready, Step::Exec, 0, 0));
+    }
+
+    /// Tells the pid of the process that this middle process made.
+    pub fn born(&self, pid: libc::pid_t) {
+        self.send(Message::new(Kind::Born, Step::Clone, 0, pid as u32));
+    }
+
+    /// Hands the terminal's master side to the parent.
+    pub fn hand_over_console(&self, master: RawFd) -> Sys<()> {
+        sys::send_with_fd(self.socket, &Message::new(Kind::Console, Step::Console, 0, 0).to_wire(), master)
+    }
+
+    /// Waits for the parent's word; false where the parent is gone.
+    pub fn wait(&self) -> bool {
+        let mut byte = [0];
+        loop {
+            match sys::read(self.socket, &mut byte) {
+                Err(fault) if fault.errno == Errno::EINTR => {}
+                result => return result == Ok(1),
+            }
+        }
+    }
+
+    fn send(&self, message: Message) {
+        // A parent that is gone is noticed at the Guard step; here there is nobody left to tell.
+        let _ = sys::write(self.socket, &message.to_wire());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_survives_the_wire() {
+        for (number, kind) in KINDS.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
+            let mut message = Message::new(kind, Step::PivotRoot, 7, 1234);
+            message.errno = Errno::EPERM;
+            message.call[..5].copy_from_slice(b"clone");
+            let read = Message::from_wire(&message.to_wire()).unwrap();
+            assert_eq!((read.kind, read.step, read.index, read.value), (kind, Step::PivotRoot, 7, 1234));
+            assert_eq!((read.errno, read.call()), (Errno::EPERM, "clone"));
+        }
+        assert!(Message::from_wire(&[255; WIRE]).is_none());
+    }
+}

@@ -1,0 +1,324 @@
+//! Mounts: `plan()` in the parent, `take()` while the host can be seen, `attach()` inside the new root.
+//!
+//! Nothing is ever mounted by path from the host into the container. A source is opened as a detached
+//! mount before pivot_root(2); its place is opened after it, when no path can lead outside any more.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::RawFd;
+use std::path::{Component, Path};
+
+use libc::AT_FDCWD;
+use nix::errno::Errno;
+use oci_spec::runtime::Mount;
+
+use crate::error::{Error, Result};
+use crate::sys::{self, Fault, MountChange, Sys};
+
+/// Where a mount comes from.
+#[derive(Debug)]
+pub enum Source {
+    /// A new filesystem: its type, its source as mountinfo shows it, its options.
+    Fresh {
+        /// As in /proc/filesystems.
+        fstype: CString,
+        /// Pairs for fsconfig(2); a flag has no value.
+        options: Vec<(CString, Option<CString>)>,
+    },
+    /// A file or folder of the host.
+    Bind {
+        /// Absolute path on the host.
+        path: CString,
+        /// With all mounts below it.
+        recursive: bool,
+    },
+}
+
+/// One mount, decided.
+#[derive(Debug)]
+pub struct MountPlan {
+    /// Where it comes from.
+    pub source: Source,
+    /// MOUNT_ATTR_* of a fresh mount; what to change on a bind.
+    pub change: MountChange,
+    /// Where it goes, in the container.
+    pub place: Place,
+}
+
+/// A place in the container, with its ancestors spelled out so that the child can make them.
+#[derive(Debug)]
+pub struct Place {
+    /// Absolute and normalised.
+    pub path: CString,
+    /// `/a`, `/a/b`, … up to and without the path itself.
+    pub ancestors: Vec<CString>,
+    /// The place is a file.
+    pub is_file: bool,
+    /// No symbolic link anywhere on the way: /proc, /sys and /dev.
+    pub no_links: bool,
+}
+
+impl Place {
+    /// The place at `path`; `..` stays inside, as it does for the kernel at `/`.
+    pub fn new(path: &Path, is_file: bool) -> Result<Place> {
+        let mut parts: Vec<&std::ffi::OsStr> = Vec::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(part) => parts.push(part),
+                Component::ParentDir => drop(parts.pop()),
+                Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+            }
+        }
+        let mut prefixes = Vec::with_capacity(parts.len() + 1);
+        let mut prefix = Vec::new();
+        for part in &parts {
+            prefix.push(b'/');
+            prefix.extend_from_slice(part.as_encoded_bytes());
+            prefixes.push(c_string(prefix.clone(), "a mount's destination")?);
+        }
+        let Some(last) = prefixes.pop() else {
+            return Err(Error::new("cannot mount over the container's root `/`")
+                .hint("the root is chosen with ROOTFS; give a folder below it"));
+        };
+        let no_links = parts.first().is_some_and(|p| ["proc", "sys", "dev"].iter().any(|k| p == k));
+        Ok(Place { path: last, ancestors: prefixes, is_file, no_links })
+    }
+
+    /// CHILD: lays a detached mount here and closes it.
+    pub fn attach(&self, mount: RawFd) -> Sys<()> {
+        lay_over(mount, self.open()?)
+    }
+
+    /// Opens the place with `O_PATH`, making what is missing.
+    fn open(&self) -> Sys<RawFd> {
+        match self.open_existing() {
+            Err(fault) if fault.errno == Errno::ENOENT => {}
+            result => return result,
+        }
+        for ancestor in &self.ancestors {
+            tolerate(sys::mkdirat(AT_FDCWD, ancestor, 0o755), Errno::EEXIST)?;
+        }
+        let made = if self.is_file {
+            sys::mknodat(AT_FDCWD, &self.path, libc::S_IFREG | 0o644, 0)
+        } else {
+            sys::mkdirat(AT_FDCWD, &self.path, 0o755)
+        };
+        tolerate(made, Errno::EEXIST)?;
+        self.open_existing()
+    }
+
+    fn open_existing(&self) -> Sys<RawFd> {
+        let mut resolve = libc::RESOLVE_NO_MAGICLINKS;
+        if self.no_links {
+            resolve |= libc::RESOLVE_NO_SYMLINKS;
+        }
+        let directory = if self.is_file { 0 } else { libc::O_DIRECTORY };
+        sys::openat2(AT_FDCWD, &self.path, libc::O_PATH | directory, 0, resolve)
+    }
+}
+
+/// `Ok` also where the call failed with the one errno that means "already so".
+pub fn tolerate(result: Sys<()>, errno: Errno) -> Sys<()> {
+    match result {
+        Err(fault) if fault.errno == errno => Ok(()),
+        result => result,
+    }
+}
+
+/// A C string from `bytes`, or an error that names `what` holds a NUL.
+pub fn c_string(bytes: impl Into<Vec<u8>>, what: &str) -> Result<CString> {
+    CString::new(bytes).map_err(|error| {
+        let text = String::from_utf8_lossy(&error.into_vec()).replace('\0', "\\0");
+        Error::new(format!("{what} contains a NUL byte: {text:?}"))
+    })
+}
+
+/// The atime attributes form one field, not bits.
+const ATIME_FIELD: u64 = libc::MOUNT_ATTR__ATIME;
+
+/// One word of a mount's options, mount(8).
+fn attribute(word: &str) -> Option<MountChange> {
+    let set = |set: u64| MountChange { set, ..MountChange::default() };
+    let clear = |clear: u64| MountChange { clear, ..MountChange::default() };
+    let atime = |set: u64| MountChange { set, clear: ATIME_FIELD, propagation: 0 };
+    let propagation = |propagation: u64| MountChange { propagation, ..MountChange::default() };
+    Some(match word {
+        "ro" => set(libc::MOUNT_ATTR_RDONLY),
+        "rw" => clear(libc::MOUNT_ATTR_RDONLY),
+        "nosuid" => set(libc::MOUNT_ATTR_NOSUID),
+        "suid" => clear(libc::MOUNT_ATTR_NOSUID),
+        "nodev" => set(libc::MOUNT_ATTR_NODEV),
+        "dev" => clear(libc::MOUNT_ATTR_NODEV),
+        "noexec" => set(libc::MOUNT_ATTR_NOEXEC),
+        "exec" => clear(libc::MOUNT_ATTR_NOEXEC),
+        "nodiratime" => set(libc::MOUNT_ATTR_NODIRATIME),
+        "diratime" => clear(libc::MOUNT_ATTR_NODIRATIME),
+        "nosymfollow" => set(libc::MOUNT_ATTR_NOSYMFOLLOW),
+        "symfollow" => clear(libc::MOUNT_ATTR_NOSYMFOLLOW),
+        "relatime" => atime(libc::MOUNT_ATTR_RELATIME),
+        "noatime" => atime(libc::MOUNT_ATTR_NOATIME),
+        "strictatime" => atime(libc::MOUNT_ATTR_STRICTATIME),
+        "private" | "rprivate" => propagation(libc::MS_PRIVATE),
+        "slave" | "rslave" => propagation(libc::MS_SLAVE),
+        "shared" | "rshared" => propagation(libc::MS_SHARED),
+        "unbindable" | "runbindable" => propagation(libc::MS_UNBINDABLE),
+        "defaults" | "async" | "atime" | "norelatime" => MountChange::default(),
+        _ => return None,
+    })
+}
+
+/// Decides one mount of config.json.
+pub fn plan(mount: &Mount) -> Result<MountPlan> {
+    let destination = mount.destination();
+    let named = |what: &str| format!("the mount on {}: {what}", destination.display());
+    let mut change = MountChange::default();
+    let mut data = Vec::new();
+    let (mut bind, mut recursive) = (mount.typ().as_deref() == Some("bind"), false);
+    for word in mount.options().iter().flatten() {
+        if let Some(one) = attribute(word) {
+            change.set = (change.set & !one.clear) | one.set;
+            change.clear = (change.clear & !one.set) | one.clear;
+            if one.propagation != 0 {
+                change.propagation = one.propagation;
+            }
+        } else if word == "bind" || word == "rbind" {
+            (bind, recursive) = (true, word == "rbind");
+        } else {
+            data.push(word.as_str());
+        }
+    }
+    let source = mount.source().as_deref();
+    if bind {
+        if let Some(word) = data.first() {
+            return Err(Error::new(named(&format!("unknown option {word:?} for a bind")))
+                .hint("known: ro rw nosuid nodev noexec noatime relatime bind rbind private slave shared …"));
+        }
+        let path = source.ok_or_else(|| Error::new(named("a bind needs a source")))?;
+        let is_file = !std::fs::metadata(path)
+            .map_err(|error| Error::of_io("mount", path, &error).hint("the source must exist on the host"))?
+            .is_dir();
+        let path = c_string(path.as_os_str().as_encoded_bytes(), "a mount's source")?;
+        // A clone keeps its peers; the container's must not hear of the host's mounts unless asked.
+        if change.propagation == 0 {
+            change.propagation = libc::MS_PRIVATE;
+        }
+        let place = Place::new(destination, is_file)?;
+        return Ok(MountPlan { source: Source::Bind { path, recursive }, change, place });
+    }
+    let fstype = mount.typ().as_deref().ok_or_else(|| Error::new(named("it has no type")))?;
+    let mut options = Vec::new();
+    if let Some(source) = source {
+        options.push((c"source".to_owned(), Some(c_string(source.as_os_str().as_encoded_bytes(), "a source")?)));
+    }
+    for word in data {
+        let (key, value) = word.split_once('=').map_or((word, None), |(k, v)| (k, Some(v)));
+        let value = value.map(|v| c_string(v, "a mount option")).transpose()?;
+        options.push((c_string(key, "a mount option")?, value));
+    }
+    let source = Source::Fresh { fstype: c_string(fstype, "a filesystem type")?, options };
+    Ok(MountPlan { source, change, place: Place::new(destination, false)? })
+}
+
+impl MountPlan {
+    /// CHILD, before pivot_root: the source as a detached mount.
+    pub fn take(&self) -> Sys<RawFd> {
+        match &self.source {
+            Source::Fresh { fstype, options } => MountPlan::take_fresh(fstype, options, self.change.set),
+            Source::Bind { path, recursive } => {
+                let mount = sys::open_tree_clone(AT_FDCWD, path, *recursive)?;
+                sys::mount_setattr(mount, c"", *recursive, self.change)?;
+                Ok(mount)
+            }
+        }
+    }
+
+    /// CHILD: a new filesystem on a detached mount with `attributes` (MOUNT_ATTR_*).
+    pub fn take_fresh(fstype: &CStr, options: &[(CString, Option<CString>)], attributes: u64) -> Sys<RawFd> {
+        let context = sys::fsopen(fstype)?;
+        for (key, value) in options {
+            sys::fsconfig(context, key, value.as_deref())?;
+        }
+        sys::fsmount(context, attributes)
+    }
+
+    /// CHILD, inside the new root: onto its place.
+    pub fn attach(&self, mount: RawFd) -> Sys<()> {
+        self.place.attach(mount)
+    }
+}
+
+/// CHILD: makes `path` read-only by laying a read-only copy of itself over it; missing is fine.
+pub fn readonly_path(path: &CString) -> Sys<()> {
+    let Some(place) = open_to_hide(path)? else { return Ok(()) };
+    let copy = sys::open_tree_clone(place, c"", true)?;
+    let change = MountChange { set: libc::MOUNT_ATTR_RDONLY, ..MountChange::default() };
+    sys::mount_setattr(copy, c"", true, change)?;
+    lay_over(copy, place)
+}
+
+/// CHILD: hides `path` behind the null device, or an empty read-only folder; missing is fine.
+pub fn mask_path(path: &CString) -> Sys<()> {
+    let Some(place) = open_to_hide(path)? else { return Ok(()) };
+    let is_folder = sys::fstat(place)?.mode & libc::S_IFMT == libc::S_IFDIR;
+    let cover = if is_folder {
+        let context = sys::fsopen(c"tmpfs")?;
+        sys::fsmount(context, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV)?
+    } else {
+        null_device()?
+    };
+    lay_over(cover, place)
+}
+
+/// The container's /dev/null as a detached mount, checked to be the null device (CVE-2025-31133).
+fn null_device() -> Sys<RawFd> {
+    let null = sys::openat2(AT_FDCWD, c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW, 0, libc::RESOLVE_NO_SYMLINKS)?;
+    let stat = sys::fstat(null)?;
+    if stat.mode & libc::S_IFMT != libc::S_IFCHR || stat.rdev != libc::makedev(1, 3) {
+        return Err(Fault::new("fstat(/dev/null)", Errno::ENODEV));
+    }
+    let copy = sys::open_tree_clone(null, c"", false);
+    sys::close(null);
+    copy
+}
+
+fn open_to_hide(path: &CString) -> Sys<Option<RawFd>> {
+    match sys::openat2(AT_FDCWD, path, libc::O_PATH, 0, libc::RESOLVE_NO_MAGICLINKS) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(fault) if matches!(fault.errno, Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+fn lay_over(cover: RawFd, place: RawFd) -> Sys<()> {
+    let done = sys::move_mount(cover, place);
+    sys::close(cover);
+    sys::close(place);
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_knows_its_ancestors_and_stays_inside() {
+        let place = Place::new(Path::new("/a/../../b/./c"), false).unwrap();
+        assert_eq!(place.path.as_c_str(), c"/b/c");
+        assert_eq!(place.ancestors, [c"/b".to_owned()]);
+        assert!(!place.no_links);
+        assert!(Place::new(Path::new("dev/pts"), false).unwrap().no_links);
+        assert!(Place::new(Path::new("/a/.."), false).is_err());
+    }
+
+    #[test]
+    fn later_words_win() {
+        let mount: Mount = serde_json::from_str(
+            r#"{"destination":"/t","type":"tmpfs","source":"tmpfs","options":["ro","nosuid","rw","noatime","mode=755","nr_inodes=5","huge"]}"#,
+        )
+        .unwrap();
+        let plan = plan(&mount).unwrap();
+        assert_eq!(plan.change.set, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOATIME);
+        let Source::Fresh { options, .. } = plan.source else { panic!("fresh") };
+        let keys: Vec<_> = options.iter().map(|(k, _)| k.to_str().unwrap()).collect();
+        assert_eq!(keys, ["source", "mode", "nr_inodes", "huge"]);
+    }
+}

@@ -1,0 +1,427 @@
+//! Spec → Plan: every decision, every allocation and every C string, made in the parent.
+//!
+//! After this file nothing is decided any more. The child receives `&Plan` and carries it out.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, LinuxResources, Process, Spec};
+
+use crate::capabilities;
+use crate::cgroup::Cgroup;
+use crate::devices::{self, DevicePlan};
+use crate::error::{Error, Result};
+use crate::idmap::{IdMap, Range};
+use crate::line::Listening;
+use crate::mounts::{self, MountPlan, Place, Source, c_string};
+use crate::process::ProcessPlan;
+use crate::rlimits;
+use crate::spec;
+use crate::step::Step;
+use crate::sys::{Argv, MountChange};
+
+/// What a caller chooses beside config.json.
+#[derive(Debug, Default)]
+pub struct Choices {
+    /// Where changes to the root go; `None` shows the root folder itself.
+    pub layer: Option<Layer>,
+    /// Standard streams; `None` leaves the caller's.
+    pub stdio: [Option<OwnedFd>; 3],
+    /// Rows and columns of the terminal, where one is asked for.
+    pub console_size: Option<(u16, u16)>,
+    /// The container ends with the process that starts it.
+    pub die_with_parent: bool,
+    /// How much the caller wants to hear on the way.
+    pub listening: Listening,
+    /// Test builds: fail at this step with this errno.
+    pub fail_at: Option<(Step, Errno)>,
+}
+
+/// The two folders of an overlay that are written to; they must lie on one filesystem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// What the container has changed.
+    pub upper: PathBuf,
+    /// The kernel's workshop, empty.
+    pub work: PathBuf,
+}
+
+/// The root filesystem, decided.
+#[derive(Debug)]
+pub struct RootPlan {
+    /// The folder on the host, absolute, without links.
+    pub path: PathBuf,
+    /// The folder, opened: what parents look names up in.
+    pub folder: OwnedFd,
+    /// The mount that becomes the root.
+    pub mount: RootMount,
+    /// Where on the host it is attached for the moment before pivot_root: the folder itself.
+    pub attach_at: CString,
+}
+
+/// How the root becomes a mount.
+#[derive(Debug)]
+pub enum RootMount {
+    /// Options of an overlay, for fsconfig(2).
+    Overlay(Vec<(CString, Option<CString>)>),
+    /// The folder itself.
+    Folder {
+        /// With what is mounted below it. Not for `/`, whose submounts are the host's /proc, /sys, …; a
+        /// user namespace may not part a mount from those below it.
+        recursive: bool,
+    },
+}
+
+/// Everything that happens between clone3 and execve, decided.
+#[derive(Debug)]
+pub struct Plan {
+    /// CLONE_NEW* of clone3; the cgroup namespace comes later.
+    pub clone_flags: u64,
+    /// A cgroup namespace of its own, once inside the cgroup.
+    pub new_cgroup_namespace: bool,
+    /// Maps of the user namespace, where there is one.
+    pub id_map: Option<IdMap>,
+    /// The root filesystem.
+    pub root: RootPlan,
+    /// The mounts, in order.
+    pub mounts: Vec<MountPlan>,
+    /// Nodes to make below /dev; `None` where they are binds among the mounts.
+    pub devices: Option<Vec<DevicePlan>>,
+    /// uts namespace: host name.
+    pub hostname: Option<CString>,
+    /// uts namespace: NIS domain name.
+    pub domainname: Option<CString>,
+    /// Switch lo on.
+    pub loopback: bool,
+    /// Path below /proc/sys and value.
+    pub sysctls: Vec<(CString, CString)>,
+    /// Paths that become read-only.
+    pub readonly_paths: Vec<CString>,
+    /// Paths that are hidden.
+    pub masked_paths: Vec<CString>,
+    /// Mounts that become read-only once everything is in place: the root among them, last.
+    pub readonly_at_last: Vec<CString>,
+    /// The cgroup it lives in, and the limits there.
+    pub cgroup: Option<Cgroup>,
+    /// See [`Cgroup::limit`].
+    pub resources: Option<LinuxResources>,
+    /// Version 1 cgroup files to write "0" into.
+    pub cgroup_doors: Vec<CString>,
+    /// /dev/console, where a terminal is asked for.
+    pub console_place: Option<Place>,
+    /// The program.
+    pub process: ProcessPlan,
+    /// How much is told.
+    pub listening: Listening,
+    /// Test builds: fail here.
+    pub fail_at: Option<(Step, Errno)>,
+}
+
+impl Plan {
+    /// Decides everything about the container of `spec`, which will live in `cgroup`.
+    pub fn new(spec: &Spec, cgroup: Option<Cgroup>, mut choices: Choices) -> Result<Plan> {
+        spec::check(spec)?;
+        let (Some(linux), Some(process), Some(root)) = (spec.linux(), spec.process(), spec.root()) else {
+            return Err(Error::new("config.json lacks linux, process or root"));
+        };
+        let own = |kind| spec::has_namespace(spec, kind);
+        let id_map = own(LinuxNamespaceType::User).then(|| IdMap {
+            uids: ranges(linux.uid_mappings().as_deref()),
+            gids: ranges(linux.gid_mappings().as_deref()),
+        });
+        let in_userns = id_map.is_some();
+        let root_plan = plan_root(root.path(), choices.layer.as_ref(), in_userns)?;
+
+        let mut mounts = Vec::new();
+        let mut readonly_at_last = Vec::new();
+        for mount in spec.mounts().iter().flatten() {
+            if mount.typ().as_deref() == Some("cgroup") {
+                plan_cgroup_mount(mount, &mut mounts, &mut readonly_at_last)?;
+            } else {
+                mounts.push(mounts::plan(mount)?);
+            }
+        }
+        let devices = if in_userns {
+            // mknod(2) makes nothing usable in a user namespace: the host's harmless nodes are bound.
+            bind_devices(spec, &mut mounts)?;
+            None
+        } else {
+            Some(node_plans(spec)?)
+        };
+        if root.readonly() == Some(true) {
+            readonly_at_last.push(c"/".to_owned());
+        }
+        let strings = |list: Option<&Vec<String>>, what: &str| -> Result<Vec<CString>> {
+            list.into_iter().flatten().map(|text| c_string(text.as_str(), what)).collect()
+        };
+        let sysctl = |(key, value): (&String, &String)| -> Result<(CString, CString)> {
+            Ok((c_string(format!("sys/{}", key.replace('.', "/")), "a sysctl")?, c_string(value.as_str(), "a sysctl's value")?))
+        };
+        let mut sysctls = linux.sysctl().iter().flatten().map(sysctl).collect::<Result<Vec<_>>>()?;
+        sysctls.sort();
+
+        let single_id = id_map.as_ref().is_some_and(IdMap::is_single);
+        let stdio = std::mem::take(&mut choices.stdio);
+        let console_size = process.terminal().unwrap_or(false).then(|| choices.console_size.unwrap_or((0, 0)));
+        let program = plan_process(process, single_id, stdio, console_size, choices.die_with_parent)?;
+        Ok(Plan {
+            clone_flags: clone_flags(spec),
+            new_cgroup_namespace: own(LinuxNamespaceType::Cgroup),
+            id_map,
+            root: root_plan,
+            mounts,
+            devices,
+            hostname: spec.hostname().as_deref().map(|h| c_string(h, "the host name")).transpose()?,
+            domainname: spec.domainname().as_deref().map(|d| c_string(d, "the domain name")).transpose()?,
+            loopback: own(LinuxNamespaceType::Network),
+            sysctls,
+            readonly_paths: strings(linux.readonly_paths().as_ref(), "linux.readonlyPaths")?,
+            masked_paths: strings(linux.masked_paths().as_ref(), "linux.maskedPaths")?,
+            readonly_at_last,
+            cgroup_doors: cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default(),
+            resources: linux.resources().clone(),
+            cgroup,
+            console_place: console_size.map(|_| Place::new(Path::new("/dev/console"), true)).transpose()?,
+            process: program,
+            listening: choices.listening,
+            fail_at: choices.fail_at,
+        })
+    }
+
+    /// The namespaces that clone3 makes, by their CLONE_* names.
+    pub fn clone_flag_names(&self) -> Vec<&'static str> {
+        CLONE_FLAGS.iter().filter(|(_, flag, _)| self.clone_flags & *flag as u64 != 0).map(|(_, _, name)| *name).collect()
+    }
+}
+
+const CLONE_FLAGS: [(LinuxNamespaceType, i32, &str); 6] = [
+    (LinuxNamespaceType::User, libc::CLONE_NEWUSER, "CLONE_NEWUSER"),
+    (LinuxNamespaceType::Mount, libc::CLONE_NEWNS, "CLONE_NEWNS"),
+    (LinuxNamespaceType::Pid, libc::CLONE_NEWPID, "CLONE_NEWPID"),
+    (LinuxNamespaceType::Network, libc::CLONE_NEWNET, "CLONE_NEWNET"),
+    (LinuxNamespaceType::Ipc, libc::CLONE_NEWIPC, "CLONE_NEWIPC"),
+    (LinuxNamespaceType::Uts, libc::CLONE_NEWUTS, "CLONE_NEWUTS"),
+];
+
+fn clone_flags(spec: &Spec) -> u64 {
+    CLONE_FLAGS.iter().filter(|(kind, ..)| spec::has_namespace(spec, *kind)).fold(0, |all, (_, flag, _)| all | *flag as u64)
+}
+
+fn ranges(mappings: Option<&[LinuxIdMapping]>) -> Vec<Range> {
+    let range = |m: &LinuxIdMapping| Range { inside: m.container_id(), outside: m.host_id(), size: m.size() };
+    mappings.unwrap_or_default().iter().map(range).collect()
+}
+
+fn plan_root(path: &Path, layer: Option<&Layer>, in_userns: bool) -> Result<RootPlan> {
+    let failed = |errno: Errno| {
+        Error::new(format!("cannot use {} as a root filesystem", path.display()))
+            .step(Step::OpenRoot)
+            .call(format!("open({:?}, O_PATH|O_DIRECTORY)", path.display().to_string()))
+            .errno(errno)
+    };
+    let path = std::fs::canonicalize(path).map_err(|e| failed(Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
+    let folder = open(&path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)?;
+    let mount = match layer {
+        None => RootMount::Folder { recursive: path != Path::new("/") || in_userns },
+        Some(layer) => RootMount::Overlay(overlay_options(&path, layer, in_userns)?),
+    };
+    let attach_at = c_string(path.as_os_str().as_bytes(), "ROOTFS")?;
+    Ok(RootPlan { path, folder, mount, attach_at })
+}
+
+fn overlay_options(lower: &Path, layer: &Layer, in_userns: bool) -> Result<Vec<(CString, Option<CString>)>> {
+    let mut options = vec![(c"source".to_owned(), Some(c"overlay".to_owned()))];
+    for (key, path) in [("lowerdir", lower), ("upperdir", &layer.upper), ("workdir", &layer.work)] {
+        options.push((c_string(key, key)?, Some(c_string(overlay_path(path)?, key)?)));
+    }
+    if in_userns {
+        // trusted.* attributes belong to the host's root; user.* serve as well (Linux 5.11).
+        options.push((c"userxattr".to_owned(), None));
+    }
+    Ok(options)
+}
+
+/// A path as overlayfs reads it: `:` parts layers, `,` parts options, `\` quotes both.
+fn overlay_path(path: &Path) -> Result<Vec<u8>> {
+    const LONGEST: usize = 255;
+    let mut quoted = Vec::new();
+    for byte in path.as_os_str().as_bytes() {
+        if matches!(byte, b':' | b',' | b'\\') {
+            quoted.push(b'\\');
+        }
+        quoted.push(*byte);
+    }
+    if quoted.len() > LONGEST {
+        return Err(Error::new(format!("the path {} is too long for an overlay", path.display()))
+            .hint("fsconfig(2) takes 255 bytes; move the root filesystem, or write into it with --rw"));
+    }
+    Ok(quoted)
+}
+
+/// `cgroup` in config.json means what this machine has: cgroup2, or a folder of version 1 hierarchies.
+fn plan_cgroup_mount(
+    mount: &oci_spec::runtime::Mount,
+    mounts: &mut Vec<MountPlan>,
+    readonly_at_last: &mut Vec<CString>,
+) -> Result<()> {
+    let layout = crate::cgroup::Layout::detect();
+    let mut flags = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    let readonly = mount.options().iter().flatten().any(|word| word == "ro");
+    if readonly {
+        flags |= libc::MOUNT_ATTR_RDONLY;
+    }
+    let mut fresh = |fstype: &str, options: Vec<(CString, Option<CString>)>, path: &Path, set: u64| -> Result<()> {
+        let source = Source::Fresh { fstype: c_string(fstype, "a type")?, options };
+        let change = MountChange { set, ..MountChange::default() };
+        mounts.push(MountPlan { source, change, place: Place::new(path, false)? });
+        Ok(())
+    };
+    let source = |name: &std::ffi::CStr| (c"source".to_owned(), Some(name.to_owned()));
+    let destination = mount.destination();
+    if layout.is_unified() {
+        return fresh("cgroup2", vec![source(c"cgroup")], destination, flags);
+    }
+    if layout.v1.is_empty() {
+        return Ok(());
+    }
+    // The folder itself must take subfolders first; it becomes read-only with the root.
+    let tmpfs = vec![source(c"tmpfs"), (c"mode".to_owned(), Some(c"755".to_owned()))];
+    fresh("tmpfs", tmpfs, destination, flags & !libc::MOUNT_ATTR_RDONLY)?;
+    for hierarchy in &layout.v1 {
+        let name = hierarchy.controllers.join(",");
+        let mut options = vec![source(c"cgroup")];
+        for controller in &hierarchy.controllers {
+            match controller.split_once('=') {
+                Some((key, value)) => {
+                    options.push((c"none".to_owned(), None));
+                    options.push((c_string(key, "a controller")?, Some(c_string(value, "a controller")?)));
+                }
+                None => options.push((c_string(controller.as_str(), "a controller")?, None)),
+            }
+        }
+        let folder = name.strip_prefix("name=").unwrap_or(&name);
+        fresh("cgroup", options, &destination.join(folder), flags)?;
+    }
+    if readonly {
+        readonly_at_last.push(c_string(destination.as_os_str().as_bytes(), "the cgroup mount")?);
+    }
+    Ok(())
+}
+
+fn node_plans(spec: &Spec) -> Result<Vec<DevicePlan>> {
+    let mut nodes = Vec::new();
+    for (name, major, minor) in devices::DEFAULT {
+        nodes.push(DevicePlan::plain(name, major, minor)?);
+    }
+    let asked = spec.linux().as_ref().and_then(|linux| linux.devices().as_ref());
+    for device in asked.into_iter().flatten() {
+        let node = DevicePlan::of_spec(device)?;
+        nodes.retain(|other| other.path() != node.path());
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
+fn bind_devices(spec: &Spec, mounts: &mut Vec<MountPlan>) -> Result<()> {
+    let defaults = devices::DEFAULT.iter().map(|(name, ..)| PathBuf::from("/dev").join(name));
+    let asked = spec.linux().as_ref().and_then(|linux| linux.devices().as_ref());
+    let asked = asked.into_iter().flatten().map(|device| device.path().clone());
+    for path in defaults.chain(asked) {
+        let source = Source::Bind { path: c_string(path.as_os_str().as_bytes(), "a device")?, recursive: false };
+        let change = MountChange { propagation: libc::MS_PRIVATE, ..MountChange::default() };
+        mounts.push(MountPlan { source, change, place: Place::new(&path, true)? });
+    }
+    Ok(())
+}
+
+/// Decides the program itself; used for PID 1 and for processes that join.
+pub fn plan_process(
+    process: &Process,
+    single_id: bool,
+    stdio: [Option<OwnedFd>; 3],
+    terminal: Option<(u16, u16)>,
+    die_with_parent: bool,
+) -> Result<ProcessPlan> {
+    let args = process.args().as_deref().unwrap_or_default();
+    let env = process.env().as_deref().unwrap_or_default();
+    let Some(program) = args.first() else { return Err(Error::new("there is no command to run")) };
+    if program.is_empty() {
+        return Err(Error::new("the command is empty").hint("give the name of a program in the root filesystem"));
+    }
+    let c_strings = |list: &[String], what: &str| -> Result<Vec<CString>> {
+        list.iter().map(|text| c_string(text.as_str(), what)).collect()
+    };
+    let user = process.user();
+    let groups = user.additional_gids().clone().unwrap_or_default();
+    if single_id && !groups.is_empty() {
+        return Err(Error::new("supplementary groups need more than the one id this container has")
+            .hint("give this user subordinate ids in /etc/subuid and /etc/subgid"));
+    }
+    Ok(ProcessPlan {
+        candidates: candidates(program, env, process.cwd())?,
+        argv: Argv::new(c_strings(args, "an argument")?),
+        envp: Argv::new(c_strings(env, "an environment variable")?),
+        cwd: c_string(process.cwd().as_os_str().as_bytes(), "the working directory")?,
+        uid: user.uid(),
+        gid: user.gid(),
+        groups: (!single_id).then_some(groups),
+        umask: user.umask().unwrap_or(0o022),
+        capabilities: capabilities::plan(process.capabilities().as_ref())?,
+        rlimits: rlimits::plan(process.rlimits().as_deref().unwrap_or_default())?,
+        no_new_privs: process.no_new_privileges().unwrap_or(false),
+        terminal,
+        stdio: above_stdio(stdio)?,
+        die_with_parent,
+    })
+}
+
+/// The paths that execvp(3) would try for `program` with the container's own `PATH`.
+fn candidates(program: &str, env: &[String], cwd: &Path) -> Result<Vec<CString>> {
+    let what = "the command";
+    if program.contains('/') {
+        // A relative path starts at the working directory, which the child has entered by then.
+        return Ok(vec![c_string(program, what)?]);
+    }
+    let path = env.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or(crate::DEFAULT_PATH);
+    path.split(':')
+        .map(|dir| if dir.is_empty() { cwd } else { Path::new(dir) })
+        .map(|dir| c_string(dir.join(program).into_os_string().into_encoded_bytes(), what))
+        .collect()
+}
+
+/// A given stream that itself is 0, 1 or 2 would be overwritten before its turn: move it up.
+fn above_stdio(stdio: [Option<OwnedFd>; 3]) -> Result<[Option<OwnedFd>; 3]> {
+    let mut moved = [None, None, None];
+    for (place, fd) in moved.iter_mut().zip(stdio) {
+        if let Some(fd) = fd {
+            let copy = nix::fcntl::fcntl(fd.as_fd(), nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3))
+                .map_err(|errno| Error::new("cannot duplicate a standard stream").errno(errno))?;
+            *place = Some(crate::sys::own(copy));
+        }
+    }
+    Ok(moved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlay_paths_are_quoted() {
+        assert_eq!(overlay_path(Path::new("/a:b,c\\d")).unwrap(), b"/a\\:b\\,c\\\\d");
+        assert!(overlay_path(Path::new(&"/x".repeat(128))).is_err());
+    }
+
+    #[test]
+    fn the_search_path_is_the_containers() {
+        let env = ["PATH=/one::/two".to_owned()];
+        let found = candidates("sh", &env, Path::new("/work")).unwrap();
+        assert_eq!(found, [c"/one/sh".to_owned(), c"/work/sh".to_owned(), c"/two/sh".to_owned()]);
+        assert_eq!(candidates("./sh", &env, Path::new("/work")).unwrap(), [c"./sh".to_owned()]);
+    }
+}

@@ -1,0 +1,187 @@
+//! The last part of every container process's way, be it PID 1 or one that joins: limits, user,
+//! capabilities, working directory, execve. PARENT plans, CHILD applies.
+#![deny(clippy::disallowed_methods, clippy::disallowed_macros)]
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use libc::AT_FDCWD;
+use nix::errno::Errno;
+
+use crate::capabilities::CapabilitiesPlan;
+use crate::line::{Line, Told};
+use crate::rlimits::RlimitPlan;
+use crate::step::Step;
+use crate::sys::{self, Argv, Fault, Sys};
+
+/// Everything about the program itself, decided.
+#[derive(Debug)]
+pub struct ProcessPlan {
+    /// Absolute paths to try, in the order of `PATH`.
+    pub candidates: Vec<CString>,
+    /// Arguments, `argv[0]` first.
+    pub argv: Argv,
+    /// Environment, `KEY=value`.
+    pub envp: Argv,
+    /// Working directory.
+    pub cwd: CString,
+    /// User id inside the container.
+    pub uid: u32,
+    /// Group id inside the container.
+    pub gid: u32,
+    /// Supplementary groups; not touched where `None`: a user namespace with a single id forbids it.
+    pub groups: Option<Vec<u32>>,
+    /// File mode creation mask, 0o022 where config.json names none.
+    pub umask: u32,
+    /// The five capability sets.
+    pub capabilities: CapabilitiesPlan,
+    /// Resource limits.
+    pub rlimits: Vec<RlimitPlan>,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    pub no_new_privs: bool,
+    /// A pty of its own, with rows and columns.
+    pub terminal: Option<(u16, u16)>,
+    /// What becomes descriptors 0, 1 and 2; `None` leaves the caller's.
+    pub stdio: [Option<OwnedFd>; 3],
+    /// The parent's end is the container's end.
+    pub die_with_parent: bool,
+}
+
+impl ProcessPlan {
+    /// CHILD: a new session, and nothing of the caller's signals and descriptors.
+    pub fn detach_from_caller(&self, line: Line) -> Result<(), Told> {
+        line.at(Step::Setsid, 0, || {
+            sys::cloexec_from(3)?;
+            // The caller's mask must not decide who may enter what is made on the way.
+            sys::umask(0);
+            sys::unblock_signals()?;
+            // The shell's `&` and nohup(1) leave signals ignored, Rust's runtime SIGPIPE.
+            for signal in 1..=libc::SIGSYS {
+                sys::default_signal(signal);
+            }
+            sys::setsid()
+        })?;
+        line.at(Step::Keyring, 0, || match sys::join_session_keyring() {
+            // The quota is per user, not per container; kernels and sandboxes without keys have none to leak.
+            Err(fault) if matches!(fault.errno, Errno::EDQUOT | Errno::ENOSYS | Errno::EPERM) => Ok(()),
+            result => result,
+        })
+    }
+
+    /// CHILD: opens a pty in the container's /dev/pts and hands its master side over; the terminal side.
+    pub fn open_console(&self, line: Line) -> Result<Option<RawFd>, Told> {
+        let Some((rows, columns)) = self.terminal else { return Ok(None) };
+        line.at(Step::Console, 0, || {
+            let master =
+                sys::openat2(AT_FDCWD, c"/dev/pts/ptmx", libc::O_RDWR | libc::O_NOCTTY, 0, libc::RESOLVE_NO_SYMLINKS)?;
+            sys::unlock_pty(master)?;
+            let terminal = sys::pty_peer(master)?;
+            if rows > 0 && columns > 0 {
+                sys::set_winsize(master, rows, columns)?;
+            }
+            if self.uid != 0 {
+                // Programs reopen /dev/tty and /dev/stdout under the user's own rights.
+                sys::fchown(terminal, self.uid, u32::MAX)?;
+            }
+            sys::set_controlling_terminal(terminal)?;
+            line.hand_over_console(master)?;
+            sys::close(master);
+            Ok(Some(terminal))
+        })
+    }
+
+    /// CHILD: from root of the container to the program; returns only on failure.
+    pub fn become_program(&self, line: Line, terminal: Option<RawFd>) -> Told {
+        match self.shed_and_exec(line, terminal) {
+            Ok(never) => match never {},
+            Err(told) => told,
+        }
+    }
+
+    fn shed_and_exec(&self, line: Line, terminal: Option<RawFd>) -> Result<std::convert::Infallible, Told> {
+        for (index, limit) in self.rlimits.iter().enumerate() {
+            line.at(Step::Rlimits, index, || limit.apply())?;
+        }
+        line.at(Step::BoundCapabilities, 0, || self.capabilities.bound())?;
+        line.at(Step::User, 0, || self.become_user())?;
+        line.at(Step::Capabilities, 0, || self.capabilities.apply())?;
+        line.at(Step::Workdir, 0, || self.enter_cwd())?;
+        if self.no_new_privs {
+            line.at(Step::NoNewPrivileges, 0, sys::set_no_new_privs)?;
+        }
+        if self.die_with_parent {
+            line.at(Step::Guard, 0, || {
+                sys::set_pdeathsig(libc::SIGKILL)?;
+                if sys::hung_up(line.socket) { Err(Fault::new("poll", Errno::EPIPE)) } else { Ok(()) }
+            })?;
+        }
+        line.at(Step::Stdio, 0, || self.place_stdio(terminal))?;
+        // Counts as done before it is: a successful execve leaves nobody to say so.
+        line.at(Step::Exec, 0, || Ok(()))?;
+        line.ready();
+        let (index, fault) = self.exec();
+        Err(line.fail(Step::Exec, index, fault))
+    }
+
+    fn become_user(&self) -> Sys<()> {
+        sys::umask(self.umask);
+        if self.uid != 0 {
+            // Pipes made for the program: it may reopen them as /dev/stdout only if they are its own.
+            for stream in self.stdio.iter().flatten() {
+                if sys::fstat(stream.as_raw_fd())?.mode & libc::S_IFMT == libc::S_IFIFO {
+                    sys::fchown(stream.as_raw_fd(), self.uid, u32::MAX)?;
+                }
+            }
+        }
+        if let Some(groups) = &self.groups {
+            sys::setgroups(groups)?;
+        }
+        sys::setgid(self.gid)?;
+        // Without this a change away from uid 0 clears the permitted set before it can be narrowed.
+        sys::set_keepcaps()?;
+        sys::setuid(self.uid)
+    }
+
+    fn enter_cwd(&self) -> Sys<()> {
+        sys::chdir(&self.cwd)?;
+        if sys::cwd_is_inside()? { Ok(()) } else { Err(Fault::new("getcwd", Errno::EXDEV)) }
+    }
+
+    fn place_stdio(&self, terminal: Option<RawFd>) -> Sys<()> {
+        for target in 0..3 {
+            let given = self.stdio[target as usize].as_ref().map(AsRawFd::as_raw_fd);
+            if let Some(source) = terminal.or(given) {
+                sys::dup2(source, target)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries one candidate after the other; the failure that tells most, with the number of its path.
+    fn exec(&self) -> (u16, Fault) {
+        let mut worst = (0, Fault::new("execve", Errno::ENOENT));
+        let mut found = false;
+        for (index, path) in self.candidates.iter().enumerate() {
+            let fault = sys::execve(path, &self.argv, &self.envp);
+            let missing = matches!(fault.errno, Errno::ENOENT | Errno::ENOTDIR) && !sys::exists(path);
+            if missing {
+                continue;
+            }
+            if !found {
+                worst = (index as u16, fault);
+                found = true;
+            }
+            // Like execvp(3): what may not be executed here may stand further down the path.
+            if fault.errno != Errno::EACCES {
+                break;
+            }
+        }
+        if !found {
+            worst.1.call = NOT_FOUND;
+        }
+        worst
+    }
+}
+
+/// Reported in place of "execve" where none of the candidates exists.
+pub const NOT_FOUND: &str = "search";

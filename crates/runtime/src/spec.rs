@@ -1,0 +1,113 @@
+//! config.json: read, checked, and everything that is not done yet refused by name.
+//!
+//! runtime-spec asks that a runtime never silently drops what it was asked for. A field that nothing
+//! here acts on therefore stands in [`unsupported`], and leaves it on the day it is built.
+
+use std::path::Path;
+
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+
+use crate::error::{Error, Result};
+
+/// Reads `config.json` from the folder `bundle`.
+pub fn load(bundle: &Path) -> Result<Spec> {
+    let path = bundle.join("config.json");
+    let text = std::fs::read(&path).map_err(|error| Error::of_io("read", &path, &error))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Error::new(format!("{} is not a valid config.json: {error}", path.display())))
+}
+
+/// Checks what every later part relies on.
+pub fn check(spec: &Spec) -> Result<()> {
+    let missing = |field: &str| Error::new(format!("config.json: {field} is missing"));
+    let process = spec.process().as_ref().ok_or_else(|| missing("process"))?;
+    if process.args().as_ref().is_none_or(Vec::is_empty) {
+        return Err(missing("process.args"));
+    }
+    if !process.cwd().is_absolute() {
+        return Err(Error::new(format!("config.json: process.cwd {:?} is not an absolute path", process.cwd())));
+    }
+    spec.root().as_ref().ok_or_else(|| missing("root"))?;
+    spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
+    match unsupported(spec).first() {
+        Some(field) => Err(Error::new(format!("config.json: {field} is not supported by this version of minibox"))),
+        None => Ok(()),
+    }
+}
+
+/// The fields that are set and that nothing acts on.
+pub fn unsupported(spec: &Spec) -> Vec<String> {
+    let mut fields = Vec::new();
+    let mut say = |is_set: bool, field: &str| {
+        if is_set {
+            fields.push(field.to_owned());
+        }
+    };
+    say(spec.hooks().is_some(), "hooks");
+    say(spec.solaris().is_some() || spec.windows().is_some() || spec.vm().is_some() || spec.zos().is_some(), "a platform other than linux");
+    if let Some(process) = spec.process() {
+        say(process.apparmor_profile().as_ref().is_some_and(|p| !p.is_empty()), "process.apparmorProfile");
+        say(process.selinux_label().as_ref().is_some_and(|l| !l.is_empty()), "process.selinuxLabel");
+        say(process.oom_score_adj().is_some(), "process.oomScoreAdj");
+        say(process.scheduler().is_some(), "process.scheduler");
+        say(process.io_priority().is_some(), "process.ioPriority");
+        say(process.exec_cpu_affinity().is_some(), "process.execCPUAffinity");
+    }
+    for mount in spec.mounts().iter().flatten() {
+        say(mount.uid_mappings().is_some() || mount.gid_mappings().is_some(), "mounts[].uidMappings");
+    }
+    let Some(linux) = spec.linux() else { return fields };
+    say(linux.net_devices().is_some(), "linux.netDevices");
+    say(linux.seccomp().is_some(), "linux.seccomp");
+    say(linux.rootfs_propagation().is_some(), "linux.rootfsPropagation");
+    say(linux.mount_label().is_some(), "linux.mountLabel");
+    say(linux.intel_rdt().is_some(), "linux.intelRdt");
+    say(linux.memory_policy().is_some(), "linux.memoryPolicy");
+    say(linux.personality().is_some(), "linux.personality");
+    say(linux.time_offsets().is_some(), "linux.timeOffsets");
+    for namespace in linux.namespaces().iter().flatten() {
+        let kind = namespace.typ();
+        say(namespace.path().is_some(), &format!("joining a {kind} namespace by path"));
+        say(kind == LinuxNamespaceType::Time, "a time namespace");
+    }
+    if let Some(resources) = linux.resources() {
+        say(resources.block_io().is_some(), "linux.resources.blockIO");
+        say(resources.devices().as_ref().is_some_and(|d| !d.is_empty()), "linux.resources.devices");
+        say(resources.hugepage_limits().as_ref().is_some_and(|h| !h.is_empty()), "linux.resources.hugepageLimits");
+        say(resources.network().is_some(), "linux.resources.network");
+        say(resources.rdma().is_some(), "linux.resources.rdma");
+        say(resources.unified().is_some(), "linux.resources.unified");
+    }
+    fields
+}
+
+/// Does the container get a namespace of this kind of its own?
+pub fn has_namespace(spec: &Spec, kind: LinuxNamespaceType) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.into_iter().flatten().any(|namespace| namespace.typ() == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(extra: &str) -> Spec {
+        let text = format!(
+            r#"{{"ociVersion":"1.2.0","root":{{"path":"/r"}},"process":{{"user":{{"uid":0,"gid":0}},"args":["a"],"cwd":"/"}},"linux":{{{extra}}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_done_is_refused_by_name() {
+        assert!(check(&spec("")).is_ok());
+        for (field, name) in [
+            (r#""seccomp":{"defaultAction":"SCMP_ACT_ALLOW"}"#, "linux.seccomp"),
+            (r#""personality":{"domain":"LINUX32"}"#, "linux.personality"),
+            (r#""namespaces":[{"type":"network","path":"/proc/1/ns/net"}]"#, "joining a network namespace by path"),
+        ] {
+            let error = check(&spec(field)).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+}

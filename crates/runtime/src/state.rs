@@ -1,0 +1,162 @@
+//! What is known of a living container: state.json, written atomically, and the lock around it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A process that cannot be mistaken for another one with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Its pid on the host.
+    pub pid: i32,
+    /// Clock ticks after boot, field 22 of proc_pid_stat(5).
+    pub start_time: u64,
+}
+
+impl ProcessId {
+    /// The process `pid` as it is now; `None` where there is none.
+    pub fn of(pid: i32) -> Option<ProcessId> {
+        Some(ProcessId { pid, start_time: start_time(pid)? })
+    }
+
+    /// Is it still there, and not merely a zombie?
+    pub fn is_alive(self) -> bool {
+        matches!(stat(self.pid), Some((state, start)) if start == self.start_time && state != 'Z' && state != 'X')
+    }
+}
+
+/// The state of a running container, in its folder below /run: gone with the machine's power.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Its PID 1.
+    pub init: ProcessId,
+    /// Of the boot it was started in, random(4): tells a reboot.
+    pub boot_id: String,
+    /// Path of its cgroup below each hierarchy, where it has one.
+    pub cgroup: Option<String>,
+    /// Who looks after it: the monitor, or the process in the foreground.
+    pub keeper: ProcessId,
+    /// When its program started, RFC 3339.
+    pub started_at: String,
+}
+
+/// Process state letter and start time of `pid`.
+fn stat(pid: i32) -> Option<(char, u64)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may itself contain some.
+    let mut rest = text.rsplit_once(") ")?.1.split(' ');
+    let state = rest.next()?.chars().next()?;
+    Some((state, rest.nth(18)?.parse().ok()?))
+}
+
+/// Start time of `pid` in clock ticks after boot; `None` where there is no such process.
+pub fn start_time(pid: i32) -> Option<u64> {
+    stat(pid).map(|(_, start)| start)
+}
+
+/// The id of this boot.
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// Writes `value` as JSON so that a reader sees the old file or the new one, never half of one.
+pub fn save<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    use std::io::Write;
+    let failed = |error: std::io::Error| Error::of_io("write", path, &error);
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder).map_err(failed)?;
+    let text = serde_json::to_vec_pretty(value).map_err(|e| Error::new(format!("cannot write {}: {e}", path.display())))?;
+    file.write_all(&text).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// Reads JSON from `path`; `None` where there is no such file.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::of_io("read", path, &error)),
+    };
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|error| Error::new(format!("{} is damaged: {error}", path.display())).hint("`minibox gc --force` clears away what cannot be read"))
+}
+
+/// A lock on a container's folder; other processes wait, and it ends with its holder.
+#[derive(Debug)]
+pub struct Lock {
+    _held: Flock<File>,
+    /// The folder that is locked.
+    pub folder: PathBuf,
+}
+
+impl Lock {
+    /// Waits for the lock of `folder`. `None` where the folder is, or has meanwhile been, removed.
+    pub fn wait(folder: &Path) -> Result<Option<Lock>> {
+        Lock::take(folder, FlockArg::LockExclusive)
+    }
+
+    /// The lock of `folder` if nobody holds it.
+    pub fn try_now(folder: &Path) -> Result<Option<Lock>> {
+        Lock::take(folder, FlockArg::LockExclusiveNonblock)
+    }
+
+    fn take(folder: &Path, how: FlockArg) -> Result<Option<Lock>> {
+        let file = match File::open(folder) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::of_io("open", folder, &error)),
+        };
+        let held = match Flock::lock(file, how) {
+            Ok(held) => held,
+            Err((_, Errno::EAGAIN)) => return Ok(None),
+            Err((_, errno)) => return Err(Error::new(format!("cannot lock {}", folder.display())).errno(errno)),
+        };
+        // Whoever held it before may have removed the folder.
+        Ok(folder.exists().then(|| Lock { _held: held, folder: folder.to_owned() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let me = ProcessId::of(std::process::id() as i32).unwrap();
+        assert!(me.is_alive());
+        assert!(!ProcessId { start_time: me.start_time + 1, ..me }.is_alive());
+        assert!(ProcessId::of(i32::MAX).is_none());
+    }
+
+    #[test]
+    fn damaged_state_is_an_error_that_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        assert!(read::<State>(&path).unwrap().is_none());
+        for torn in ["", "{", "null", "{\"init\":{\"pid\":1"] {
+            fs::write(&path, torn).unwrap();
+            let error = read::<State>(&path).unwrap_err().to_string();
+            assert!(error.contains("state.json is damaged"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_lock_of_a_removed_folder_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("c");
+        fs::create_dir(&folder).unwrap();
+        let lock = Lock::wait(&folder).unwrap().unwrap();
+        assert!(Lock::try_now(&folder).unwrap().is_none());
+        fs::remove_dir(&folder).unwrap();
+        drop(lock);
+        assert!(Lock::wait(&folder).unwrap().is_none());
+    }
+}

@@ -1,0 +1,610 @@
+//! The kernel's calls, one thin function each: the only `unsafe` of this crate.
+//!
+//! Every function makes exactly the call its name says, takes what its man page takes and returns a
+//! [`Fault`] that names the call. Nothing here allocates, locks or panics, so all of it may be used
+//! between clone3(2) and execve(2). File descriptors are plain numbers: the child owns a copy of the
+//! parent's table and must not run destructors on it.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use libc::{gid_t, pid_t, uid_t};
+use nix::errno::Errno;
+
+/// A failed system call: its name and errno(3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// The call's name as section 2 of the manual has it.
+    pub call: &'static str,
+    /// Why the kernel refused.
+    pub errno: Errno,
+}
+
+impl Fault {
+    /// A fault that our own check found, reported as if `call` had returned `errno`.
+    pub const fn new(call: &'static str, errno: Errno) -> Fault {
+        Fault { call, errno }
+    }
+}
+
+/// What every call here returns.
+pub type Sys<T> = Result<T, Fault>;
+
+fn check(call: &'static str, ret: c_long) -> Sys<c_long> {
+    if ret == -1 { Err(Fault::new(call, Errno::last())) } else { Ok(ret) }
+}
+
+macro_rules! syscall {
+    ($name:literal, $($arg:expr),+ $(,)?) => {
+        // SAFETY: every pointer passed lives across the call and has the type the man page asks for;
+        // a wrong number can only make the kernel answer with an errno.
+        check($name, unsafe { libc::syscall($($arg),+) })
+    };
+}
+
+// ---- processes -----------------------------------------------------------------------------------
+
+/// Which side of clone3 one is on.
+#[derive(Debug)]
+pub enum Forked {
+    /// In the new process.
+    Child,
+    /// In the caller, with the child's pid as the caller sees it and a pidfd for it.
+    Parent {
+        /// Process id in the caller's pid namespace.
+        pid: pid_t,
+        /// Refers to the child for ever, even after its number is given to another process.
+        pidfd: OwnedFd,
+    },
+}
+
+/// clone3(2) without a stack: returns twice, like fork(2), always with `CLONE_PIDFD`.
+///
+/// `flags` are CLONE_* bits; `into_cgroup` a directory descriptor for `CLONE_INTO_CGROUP`. The
+/// process must have one thread only, which holds for every minibox process: none is ever started.
+pub fn clone3(flags: u64, into_cgroup: Option<RawFd>) -> Sys<Forked> {
+    let mut pidfd: c_int = -1;
+    // SAFETY: clone_args is plain integers; all zero is its documented empty state.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags | libc::CLONE_PIDFD as u64;
+    args.pidfd = &raw mut pidfd as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(dir) = into_cgroup {
+        // libc's constant is an int that this bit does not fit.
+        const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = dir as u64;
+    }
+    let pid = syscall!("clone3", libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>())?;
+    if pid == 0 {
+        return Ok(Forked::Child);
+    }
+    // SAFETY: the kernel has just stored a new descriptor there, and nobody else knows it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Forked::Parent { pid: pid as pid_t, pidfd })
+}
+
+/// execve(2) with arrays made beforehand; returns only on failure.
+pub fn execve(path: &CStr, argv: &Argv, envp: &Argv) -> Fault {
+    // SAFETY: an Argv is a null-terminated array of pointers to strings that it owns.
+    unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
+    Fault::new("execve", Errno::last())
+}
+
+/// A null-terminated array of C strings, as execve(2) wants it, built in the parent.
+#[derive(Debug)]
+pub struct Argv {
+    strings: Vec<std::ffi::CString>,
+    pointers: Vec<*const c_char>,
+}
+
+impl Argv {
+    /// Takes the strings over; their heap buffers never move again.
+    pub fn new(strings: Vec<std::ffi::CString>) -> Argv {
+        let pointers = strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
+        Argv { strings, pointers }
+    }
+
+    /// The strings, in order.
+    pub fn strings(&self) -> &[std::ffi::CString] {
+        &self.strings
+    }
+}
+
+/// _exit(2): no atexit handlers, no flushing of buffers inherited from the parent.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: never returns and touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
+/// setsid(2).
+pub fn setsid() -> Sys<()> {
+    syscall!("setsid", libc::SYS_setsid).map(drop)
+}
+
+/// pidfd_open(2).
+pub fn pidfd_open(pid: pid_t) -> Sys<OwnedFd> {
+    let fd = syscall!("pidfd_open", libc::SYS_pidfd_open, pid, 0)?;
+    // SAFETY: a new descriptor that only we know.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// pidfd_send_signal(2).
+pub fn pidfd_send_signal(pidfd: RawFd, signal: c_int) -> Sys<()> {
+    syscall!("pidfd_send_signal", libc::SYS_pidfd_send_signal, pidfd, signal, std::ptr::null::<u8>(), 0)
+        .map(drop)
+}
+
+/// The wait status of a process that has ended and whose parent has already collected it, from
+/// `PIDFD_GET_INFO` (Linux 6.15); `None` where the kernel does not tell.
+pub fn pidfd_exit_status(pidfd: RawFd) -> Option<i32> {
+    /// `struct pidfd_info` of linux/pidfd.h, first published size.
+    #[repr(C)]
+    #[derive(Default)]
+    struct PidfdInfo {
+        mask: u64,
+        cgroupid: u64,
+        ids: [u32; 12],
+        exit_code: i32,
+        coredump: [u32; 3],
+    }
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    // _IOWR(PIDFS_IOCTL_MAGIC 0xFF, 11, struct pidfd_info)
+    let request = (3_u64 << 30) | ((size_of::<PidfdInfo>() as u64) << 16) | (0xFF << 8) | 11;
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    syscall!("ioctl", libc::SYS_ioctl, pidfd, request, &raw mut info).ok()?;
+    (info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+}
+
+/// setns(2).
+pub fn setns(fd: RawFd, flags: c_int) -> Sys<()> {
+    syscall!("setns", libc::SYS_setns, fd, flags).map(drop)
+}
+
+/// unshare(2).
+pub fn unshare(flags: c_int) -> Sys<()> {
+    syscall!("unshare", libc::SYS_unshare, flags).map(drop)
+}
+
+fn prctl(call: &'static str, option: c_int, arg2: u64, arg3: u64) -> Sys<c_long> {
+    // SAFETY: only options whose arguments are numbers are passed below.
+    check(call, c_long::from(unsafe { libc::prctl(option, arg2, arg3, 0, 0) }))
+}
+
+/// prctl(2) `PR_SET_PDEATHSIG`: `signal` arrives when the parent thread ends. Forgotten by the kernel
+/// whenever the ids or capabilities change.
+pub fn set_pdeathsig(signal: c_int) -> Sys<()> {
+    prctl("prctl(PR_SET_PDEATHSIG)", libc::PR_SET_PDEATHSIG, signal as u64, 0).map(drop)
+}
+
+/// prctl(2) `PR_SET_DUMPABLE`: false hides this process from ptrace(2) and /proc of its peers.
+pub fn set_dumpable(dumpable: bool) -> Sys<()> {
+    prctl("prctl(PR_SET_DUMPABLE)", libc::PR_SET_DUMPABLE, u64::from(dumpable), 0).map(drop)
+}
+
+/// prctl(2) `PR_SET_NO_NEW_PRIVS`.
+pub fn set_no_new_privs() -> Sys<()> {
+    prctl("prctl(PR_SET_NO_NEW_PRIVS)", libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop)
+}
+
+/// prctl(2) `PR_SET_KEEPCAPS`: permitted capabilities survive setresuid(2).
+pub fn set_keepcaps() -> Sys<()> {
+    prctl("prctl(PR_SET_KEEPCAPS)", libc::PR_SET_KEEPCAPS, 1, 0).map(drop)
+}
+
+/// prctl(2) `PR_CAPBSET_DROP` of capability number `cap`.
+pub fn capbset_drop(cap: u8) -> Sys<()> {
+    prctl("prctl(PR_CAPBSET_DROP)", libc::PR_CAPBSET_DROP, u64::from(cap), 0).map(drop)
+}
+
+/// prctl(2) `PR_CAP_AMBIENT_RAISE` of capability number `cap`.
+pub fn ambient_raise(cap: u8) -> Sys<()> {
+    prctl(
+        "prctl(PR_CAP_AMBIENT_RAISE)",
+        libc::PR_CAP_AMBIENT,
+        libc::PR_CAP_AMBIENT_RAISE as u64,
+        u64::from(cap),
+    )
+    .map(drop)
+}
+
+/// prctl(2) `PR_SET_NAME`: the name that ps(1) shows for the thread, 15 bytes at most.
+pub fn set_name(name: &CStr) {
+    // SAFETY: reads at most 16 bytes of a terminated string; cannot fail.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Overwrites the argument area of this process, proc_pid_cmdline(5), so that ps(1) shows `title`
+/// (cut to the room there is). The arguments must not be read any more.
+pub fn set_title(title: &str) {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let mut fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').skip(45);
+    let mut address = || fields.next().and_then(|field| field.trim().parse::<usize>().ok());
+    let (Some(start), Some(end)) = (address(), address()) else { return };
+    if start == 0 || end <= start {
+        return;
+    }
+    // SAFETY: arg_start..arg_end (fields 48 and 49 of proc_pid_stat(5)) is the writable copy of the
+    // arguments at the top of this process's stack; std took its own copies at start-up.
+    let area = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, end - start) };
+    let length = title.len().min(area.len() - 1);
+    area[..length].copy_from_slice(&title.as_bytes()[..length]);
+    area[length..].fill(0);
+}
+
+/// capset(2), version 3, with one bit per capability.
+pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> Sys<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: c_int,
+    }
+    let header = Header { version: 0x2008_0522, pid: 0 };
+    let low = |set: u64| set as u32;
+    let high = |set: u64| (set >> 32) as u32;
+    let data = [
+        [low(effective), low(permitted), low(inheritable)],
+        [high(effective), high(permitted), high(inheritable)],
+    ];
+    syscall!("capset", libc::SYS_capset, &raw const header, &raw const data).map(drop)
+}
+
+/// setgroups(2).
+pub fn setgroups(groups: &[gid_t]) -> Sys<()> {
+    syscall!("setgroups", libc::SYS_setgroups, groups.len(), groups.as_ptr()).map(drop)
+}
+
+/// setresgid(2), all three the same.
+pub fn setgid(gid: gid_t) -> Sys<()> {
+    syscall!("setresgid", libc::SYS_setresgid, gid, gid, gid).map(drop)
+}
+
+/// setresuid(2), all three the same.
+pub fn setuid(uid: uid_t) -> Sys<()> {
+    syscall!("setresuid", libc::SYS_setresuid, uid, uid, uid).map(drop)
+}
+
+/// umask(2).
+pub fn umask(mask: u32) {
+    // SAFETY: changes a number in the kernel and cannot fail.
+    unsafe { libc::umask(mask) };
+}
+
+/// prlimit(2) of the calling process; `resource` is a RLIMIT_* number.
+pub fn setrlimit(resource: u32, soft: u64, hard: u64) -> Sys<()> {
+    let limit = [soft, hard];
+    syscall!("prlimit", libc::SYS_prlimit64, 0, resource, &raw const limit, std::ptr::null::<u8>()).map(drop)
+}
+
+/// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING` with a new anonymous keyring.
+pub fn join_session_keyring() -> Sys<()> {
+    syscall!("keyctl", libc::SYS_keyctl, 1, std::ptr::null::<u8>()).map(drop)
+}
+
+/// sigaction(2) to `SIG_DFL` for `signal`.
+pub fn default_signal(signal: c_int) {
+    // SAFETY: SIG_DFL installs no code of ours; the child has one thread.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// sigprocmask(2): no signal is blocked any more.
+pub fn unblock_signals() -> Sys<()> {
+    let none = 0_u64;
+    syscall!(
+        "rt_sigprocmask",
+        libc::SYS_rt_sigprocmask,
+        libc::SIG_SETMASK,
+        &raw const none,
+        std::ptr::null::<u8>(),
+        8
+    )
+    .map(drop)
+}
+
+/// sethostname(2).
+pub fn sethostname(name: &[u8]) -> Sys<()> {
+    syscall!("sethostname", libc::SYS_sethostname, name.as_ptr(), name.len()).map(drop)
+}
+
+/// setdomainname(2).
+pub fn setdomainname(name: &[u8]) -> Sys<()> {
+    syscall!("setdomainname", libc::SYS_setdomainname, name.as_ptr(), name.len()).map(drop)
+}
+
+/// Microseconds of `CLOCK_MONOTONIC`.
+pub fn now_micros() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes one timespec that lives here.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
+}
+
+// ---- files ---------------------------------------------------------------------------------------
+
+/// openat2(2); `resolve` are RESOLVE_* bits. The descriptor is close-on-exec.
+pub fn openat2(dir: RawFd, path: &CStr, flags: c_int, mode: u32, resolve: u64) -> Sys<RawFd> {
+    // SAFETY: open_how is plain integers; all zero is its documented empty state.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = (flags | libc::O_CLOEXEC) as u64;
+    how.mode = u64::from(mode);
+    how.resolve = resolve;
+    syscall!("openat2", libc::SYS_openat2, dir, path.as_ptr(), &raw const how, size_of::<libc::open_how>())
+        .map(|fd| fd as RawFd)
+}
+
+/// close(2).
+pub fn close(fd: RawFd) {
+    // SAFETY: closes a number; the callers own it and never use it again.
+    unsafe { libc::close(fd) };
+}
+
+/// close_range(2) with `CLOSE_RANGE_CLOEXEC`: everything from `first` on is closed by execve.
+pub fn cloexec_from(first: RawFd) -> Sys<()> {
+    syscall!("close_range", libc::SYS_close_range, first as c_uint, c_uint::MAX, 4_u32).map(drop)
+}
+
+/// dup3(2) without flags: `to` stays open across execve.
+pub fn dup2(from: RawFd, to: RawFd) -> Sys<()> {
+    if from == to {
+        // dup3 refuses that; what is wanted is only that it survives execve.
+        return syscall!("fcntl", libc::SYS_fcntl, from, libc::F_SETFD, 0).map(drop);
+    }
+    syscall!("dup3", libc::SYS_dup3, from, to, 0).map(drop)
+}
+
+/// write(2), once.
+pub fn write(fd: RawFd, bytes: &[u8]) -> Sys<usize> {
+    syscall!("write", libc::SYS_write, fd, bytes.as_ptr(), bytes.len()).map(|n| n as usize)
+}
+
+/// read(2), once.
+pub fn read(fd: RawFd, buffer: &mut [u8]) -> Sys<usize> {
+    syscall!("read", libc::SYS_read, fd, buffer.as_mut_ptr(), buffer.len()).map(|n| n as usize)
+}
+
+/// mkdirat(2).
+pub fn mkdirat(dir: RawFd, path: &CStr, mode: u32) -> Sys<()> {
+    syscall!("mkdirat", libc::SYS_mkdirat, dir, path.as_ptr(), mode).map(drop)
+}
+
+/// mknodat(2).
+pub fn mknodat(dir: RawFd, path: &CStr, mode: u32, device: u64) -> Sys<()> {
+    syscall!("mknodat", libc::SYS_mknodat, dir, path.as_ptr(), mode, device).map(drop)
+}
+
+/// fchownat(2) with `AT_SYMLINK_NOFOLLOW`.
+pub fn fchownat(dir: RawFd, path: &CStr, uid: uid_t, gid: gid_t) -> Sys<()> {
+    syscall!("fchownat", libc::SYS_fchownat, dir, path.as_ptr(), uid, gid, libc::AT_SYMLINK_NOFOLLOW).map(drop)
+}
+
+/// fchown(2).
+pub fn fchown(fd: RawFd, uid: uid_t, gid: gid_t) -> Sys<()> {
+    syscall!("fchown", libc::SYS_fchown, fd, uid, gid).map(drop)
+}
+
+/// symlinkat(2).
+pub fn symlinkat(target: &CStr, dir: RawFd, path: &CStr) -> Sys<()> {
+    syscall!("symlinkat", libc::SYS_symlinkat, target.as_ptr(), dir, path.as_ptr()).map(drop)
+}
+
+/// What fstat(2) tells that the child needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Stat {
+    /// File type and permission bits.
+    pub mode: u32,
+    /// Device number of a device node.
+    pub rdev: u64,
+}
+
+/// fstat(2).
+pub fn fstat(fd: RawFd) -> Sys<Stat> {
+    // SAFETY: stat is plain integers and filled by the kernel.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: writes one stat structure that lives here.
+    check("fstat", c_long::from(unsafe { libc::fstat(fd, &raw mut stat) }))?;
+    Ok(Stat { mode: stat.st_mode, rdev: stat.st_rdev })
+}
+
+/// faccessat(2) with `F_OK`: does `path` exist?
+pub fn exists(path: &CStr) -> bool {
+    syscall!("faccessat", libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::F_OK).is_ok()
+}
+
+/// chdir(2).
+pub fn chdir(path: &CStr) -> Sys<()> {
+    syscall!("chdir", libc::SYS_chdir, path.as_ptr()).map(drop)
+}
+
+/// fchdir(2).
+pub fn fchdir(fd: RawFd) -> Sys<()> {
+    syscall!("fchdir", libc::SYS_fchdir, fd).map(drop)
+}
+
+/// getcwd(2): does the current directory lie under the process's root? The kernel answers a path
+/// that begins with "(unreachable)" where it does not (CVE-2024-21626).
+pub fn cwd_is_inside() -> Sys<bool> {
+    let mut buffer = [0_u8; libc::PATH_MAX as usize];
+    syscall!("getcwd", libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len())?;
+    Ok(buffer[0] == b'/')
+}
+
+// ---- mounts --------------------------------------------------------------------------------------
+
+/// fsopen(2): a context for a new filesystem of type `name`.
+pub fn fsopen(name: &CStr) -> Sys<RawFd> {
+    syscall!("fsopen", libc::SYS_fsopen, name.as_ptr(), 1).map(|fd| fd as RawFd)
+}
+
+/// fsconfig(2): `key=value`, or the flag `key` where there is no value.
+pub fn fsconfig(context: RawFd, key: &CStr, value: Option<&CStr>) -> Sys<()> {
+    const SET_FLAG: c_uint = 0;
+    const SET_STRING: c_uint = 1;
+    let (command, value) = value.map_or((SET_FLAG, std::ptr::null()), |v| (SET_STRING, v.as_ptr()));
+    syscall!("fsconfig", libc::SYS_fsconfig, context, command, key.as_ptr(), value, 0).map(drop)
+}
+
+/// fsconfig(2) `FSCONFIG_CMD_CREATE`, then fsmount(2): the filesystem on a detached mount, with
+/// `attributes` (MOUNT_ATTR_*). Closes the context.
+pub fn fsmount(context: RawFd, attributes: u64) -> Sys<RawFd> {
+    const CMD_CREATE: c_uint = 6;
+    let null = std::ptr::null::<u8>();
+    let created = syscall!("fsconfig(CREATE)", libc::SYS_fsconfig, context, CMD_CREATE, null, null, 0);
+    let mounted =
+        created.and_then(|_| syscall!("fsmount", libc::SYS_fsmount, context, 1, attributes as c_uint));
+    close(context);
+    mounted.map(|fd| fd as RawFd)
+}
+
+/// open_tree(2) with `OPEN_TREE_CLONE`: a detached copy of the mount at `path`, with all below it
+/// where `recursive`.
+pub fn open_tree_clone(dir: RawFd, path: &CStr, recursive: bool) -> Sys<RawFd> {
+    let mut flags = libc::OPEN_TREE_CLONE | libc::O_CLOEXEC as c_uint | libc::AT_EMPTY_PATH as c_uint;
+    if recursive {
+        flags |= libc::AT_RECURSIVE as c_uint;
+    }
+    syscall!("open_tree", libc::SYS_open_tree, dir, path.as_ptr(), flags).map(|fd| fd as RawFd)
+}
+
+/// move_mount(2) of a detached mount onto the place that the descriptor `target` refers to.
+pub fn move_mount(mount: RawFd, target: RawFd) -> Sys<()> {
+    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
+    syscall!("move_mount", libc::SYS_move_mount, mount, c"".as_ptr(), target, c"".as_ptr(), flags).map(drop)
+}
+
+/// mount_setattr(2) on the mount that `fd` (with an empty path) or `path` names.
+pub fn mount_setattr(fd: RawFd, path: &CStr, recursive: bool, change: MountChange) -> Sys<()> {
+    let attr = libc::mount_attr {
+        attr_set: change.set,
+        attr_clr: change.clear,
+        propagation: change.propagation,
+        userns_fd: 0,
+    };
+    let mut flags = libc::AT_EMPTY_PATH;
+    if recursive {
+        flags |= libc::AT_RECURSIVE;
+    }
+    syscall!(
+        "mount_setattr",
+        libc::SYS_mount_setattr,
+        fd,
+        path.as_ptr(),
+        flags,
+        &raw const attr,
+        size_of::<libc::mount_attr>()
+    )
+    .map(drop)
+}
+
+/// What mount_setattr(2) is to change: MOUNT_ATTR_* to set and to clear, and one of MS_SHARED,
+/// MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE or 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MountChange {
+    /// Attributes to add.
+    pub set: u64,
+    /// Attributes to take away.
+    pub clear: u64,
+    /// New propagation type, 0 to keep it.
+    pub propagation: u64,
+}
+
+/// pivot_root(".", "."): the current directory becomes the root, and the old root lies over it.
+pub fn pivot_root_here() -> Sys<()> {
+    syscall!("pivot_root", libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()).map(drop)
+}
+
+/// umount2(2) of the current directory with `MNT_DETACH`.
+pub fn detach_here() -> Sys<()> {
+    syscall!("umount2", libc::SYS_umount2, c".".as_ptr(), libc::MNT_DETACH).map(drop)
+}
+
+// ---- network and terminal ------------------------------------------------------------------------
+
+/// Brings the loopback interface up: ioctl(2) `SIOCSIFFLAGS`, netdevice(7).
+pub fn loopback_up() -> Sys<()> {
+    #[repr(C)]
+    struct Ifreq {
+        name: [u8; libc::IFNAMSIZ],
+        flags: libc::c_short,
+        rest: [u8; 22],
+    }
+    let socket = syscall!("socket", libc::SYS_socket, libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)?;
+    let mut request = Ifreq { name: [0; libc::IFNAMSIZ], flags: libc::IFF_UP as libc::c_short, rest: [0; 22] };
+    request.name[..2].copy_from_slice(b"lo");
+    let done = syscall!("ioctl(SIOCSIFFLAGS)", libc::SYS_ioctl, socket, libc::SIOCSIFFLAGS, &raw const request);
+    close(socket as RawFd);
+    done.map(drop)
+}
+
+/// unlockpt(3): ioctl(2) `TIOCSPTLCK` 0 on a pty master.
+pub fn unlock_pty(master: RawFd) -> Sys<()> {
+    let unlock: c_int = 0;
+    syscall!("ioctl(TIOCSPTLCK)", libc::SYS_ioctl, master, libc::TIOCSPTLCK, &raw const unlock).map(drop)
+}
+
+/// The terminal side of a pty master, by ioctl(2) `TIOCGPTPEER`: no path that could be swapped
+/// (CVE-2025-52565).
+pub fn pty_peer(master: RawFd) -> Sys<RawFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    syscall!("ioctl(TIOCGPTPEER)", libc::SYS_ioctl, master, libc::TIOCGPTPEER, flags).map(|fd| fd as RawFd)
+}
+
+/// ioctl(2) `TIOCSCTTY`: `terminal` becomes the controlling terminal of this new session.
+pub fn set_controlling_terminal(terminal: RawFd) -> Sys<()> {
+    syscall!("ioctl(TIOCSCTTY)", libc::SYS_ioctl, terminal, libc::TIOCSCTTY, 0).map(drop)
+}
+
+/// ioctl(2) `TIOCSWINSZ`, in character cells.
+pub fn set_winsize(terminal: RawFd, rows: u16, columns: u16) -> Sys<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    syscall!("ioctl(TIOCSWINSZ)", libc::SYS_ioctl, terminal, libc::TIOCSWINSZ, &raw const size).map(drop)
+}
+
+/// sendmsg(2) of `bytes` with one descriptor as `SCM_RIGHTS`, unix(7).
+pub fn send_with_fd(socket: RawFd, bytes: &[u8], fd: RawFd) -> Sys<()> {
+    #[repr(C, align(8))]
+    struct Control {
+        header: libc::cmsghdr,
+        fd: c_int,
+    }
+    // SAFETY: cmsghdr and msghdr are plain integers and pointers; zero is a valid empty state.
+    let (mut control, mut message): (Control, libc::msghdr) = unsafe { std::mem::zeroed() };
+    control.header.cmsg_level = libc::SOL_SOCKET;
+    control.header.cmsg_type = libc::SCM_RIGHTS;
+    // CMSG_LEN: the header and the descriptor, without trailing padding.
+    control.header.cmsg_len = (size_of::<libc::cmsghdr>() + size_of::<c_int>()) as _;
+    control.fd = fd;
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<Control>() as _;
+    syscall!("sendmsg", libc::SYS_sendmsg, socket, &raw const message, libc::MSG_NOSIGNAL).map(drop)
+}
+
+/// poll(2) without waiting: has the other side of `socket` gone?
+pub fn hung_up(socket: RawFd) -> bool {
+    let mut poll = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd that lives here.
+    unsafe { libc::poll(&raw mut poll, 1, 0) };
+    poll.revents & (libc::POLLHUP | libc::POLLERR) != 0
+}
+
+/// Takes ownership of a descriptor number that a call has just returned.
+pub fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: callers pass a descriptor that was made for them and that nobody else closes.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Looks at a descriptor number without owning it; it must stay open while the answer is used.
+pub fn borrow<'a>(fd: RawFd) -> std::os::fd::BorrowedFd<'a> {
+    // SAFETY: callers own the descriptor or name a standard stream, and outlive the borrow.
+    unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
+}
+
+/// ioctl(2) `TIOCGWINSZ`: rows and columns; `None` where `fd` is no terminal.
+pub fn winsize(fd: RawFd) -> Option<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    syscall!("ioctl(TIOCGWINSZ)", libc::SYS_ioctl, fd, libc::TIOCGWINSZ, &raw mut size).ok()?;
+    Some((size.ws_row, size.ws_col))
+}

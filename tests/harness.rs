@@ -1,0 +1,404 @@
+//! What every test needs: a sandbox of its own for one of several callers, and a check that nothing of
+//! it is left on the machine.
+//!
+//! The program under test is the real one (`MINIBOX_BIN`), the kernel is the real kernel. Each test runs
+//! as every caller that the present user can be: root, a plain user with one id, a plain user with
+//! subordinate ids ([`Caller::all`]).
+
+use std::fmt;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// The uid of the plain user that root plays.
+const PLAIN: u32 = 23456;
+
+/// Who calls minibox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// Root of this machine.
+    Root,
+    /// A plain user whose own id alone can be mapped.
+    SingleId,
+    /// A plain user with subordinate ids.
+    SubordinateIds,
+    /// The plain user who runs the tests, with whatever he has.
+    Myself,
+}
+
+impl Caller {
+    /// Everyone that the present user can be. What cannot be tried is noted as skipped.
+    pub fn all() -> Vec<Caller> {
+        if !is_root() {
+            return vec![Caller::Myself];
+        }
+        let mut all = vec![Caller::Root, Caller::SingleId];
+        if has("newuidmap") {
+            all.push(Caller::SubordinateIds);
+        } else {
+            skip("!callers with subordinate ids", "newuidmap is not installed");
+        }
+        all
+    }
+
+    /// Root alone; nobody, and a noted skip, where the present user is not root.
+    pub fn root_only(test: &str) -> Vec<Caller> {
+        if is_root() {
+            return vec![Caller::Root];
+        }
+        skip(test, "needs root");
+        Vec::new()
+    }
+
+    /// Every plain user.
+    pub fn plain() -> Vec<Caller> {
+        Caller::all().into_iter().filter(|caller| *caller != Caller::Root).collect()
+    }
+
+    /// Does he get cgroups, and so limits?
+    pub fn has_limits(self) -> bool {
+        self == Caller::Root
+    }
+}
+
+fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
+}
+
+/// Is `program` in the search path?
+pub fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+/// Notes that `test` did not run, and why; a `!` before the name marks a main capability.
+pub fn skip(test: &str, reason: &str) {
+    eprintln!("skipped: {test}: {reason}");
+    if let Some(file) = std::env::var_os("MINIBOX_SKIPS") {
+        let line = format!("{test}\t{reason}\n");
+        let opened = fs::OpenOptions::new().append(true).create(true).open(file);
+        let _ = opened.and_then(|mut file| file.write_all(line.as_bytes()));
+    }
+}
+
+fn from_env(name: &str, default: &str) -> PathBuf {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    std::env::var_os(name).map_or_else(|| top.join(default), PathBuf::from)
+}
+
+/// The top folder of the checkout.
+pub fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+/// Program and root filesystem where the plain user can reach them: a checkout below /root is closed to
+/// him. Made once per test program, removed when its last sandbox goes.
+struct Shared {
+    folder: tempfile::TempDir,
+}
+
+fn shared() -> &'static Path {
+    static SHARED: OnceLock<PathBuf> = OnceLock::new();
+    SHARED.get_or_init(|| match std::env::var_os("MINIBOX_TEST_SHARED") {
+        // scripts/test makes it once for all test programs and removes it.
+        Some(folder) => PathBuf::from(folder),
+        None => make_shared().folder.keep(),
+    })
+}
+
+fn make_shared() -> Shared {
+    let folder = tempfile::Builder::new().prefix("minibox-shared-").tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let copy = |from: PathBuf, to: &str| {
+        let status = Command::new("cp").arg("-aL").arg(from).arg(folder.path().join(to)).status();
+        assert!(status.expect("cp").success());
+    };
+    copy(from_env("MINIBOX_BIN", "minibox"), "minibox");
+    copy(from_env("MINIBOX_GUARD_BIN", "target/minibox-guard"), "minibox-guard");
+    let cp = Command::new("cp").arg("-a").arg(from_env("MINIBOX_ROOTFS", "rootfs")).arg(folder.path().join("rootfs")).status();
+    assert!(cp.expect("cp").success());
+    if is_root() {
+        let owner = format!("{PLAIN}:{PLAIN}");
+        let status = Command::new("chown").args(["-R", "-h", &owner]).arg(folder.path().join("rootfs")).status();
+        assert!(status.expect("chown").success());
+    }
+    Shared { folder }
+}
+
+/// What a command printed, and how it ended.
+#[derive(Clone)]
+pub struct Ran {
+    /// Exit code; 128 + n where a signal ended it.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// From what std collected.
+    pub fn of(output: &Output) -> Ran {
+        use std::os::unix::process::ExitStatusExt;
+        let code = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ran { code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
+    /// The output without surrounding blanks, after checking that the command succeeded.
+    #[track_caller]
+    pub fn ok(&self) -> &str {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.stdout.trim()
+    }
+
+    /// Checks the exit code.
+    #[track_caller]
+    pub fn code(&self, code: i32) -> &Ran {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+
+    /// Checks that standard error contains `text`.
+    #[track_caller]
+    pub fn says(&self, text: &str) -> &Ran {
+        assert!(self.stderr.contains(text), "{text:?} is not in {self:?}");
+        self
+    }
+}
+
+impl fmt::Debug for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit {}\n--- stdout\n{}--- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+/// A store of its own for one test. Dropping it removes every container in it and fails the test where
+/// anything is left.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// Who calls.
+    pub caller: Caller,
+    folder: tempfile::TempDir,
+}
+
+impl Sandbox {
+    /// An empty store for `caller`.
+    pub fn new(caller: Caller) -> Sandbox {
+        let folder = tempfile::Builder::new().prefix("minibox-test-").tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+        let sandbox = Sandbox { caller, folder };
+        for name in ["run", "data", "home"] {
+            let path = sandbox.path(name);
+            fs::create_dir(&path).expect("mkdir");
+            sandbox.give(&path);
+        }
+        if let Caller::SingleId | Caller::SubordinateIds = caller {
+            let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+            let home = sandbox.path("home").display().to_string();
+            let line = format!("minibox-plain:x:{PLAIN}:{PLAIN}::{home}:/bin/sh\n");
+            fs::write(sandbox.path("passwd"), passwd + &line).expect("write");
+            let ids = if caller == Caller::SubordinateIds { "minibox-plain:300000:65536\n" } else { "" };
+            fs::write(sandbox.path("subids"), ids).expect("write");
+        }
+        sandbox
+    }
+
+    /// A path in the sandbox's own folder, for files of the test.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Makes `path` the caller's own.
+    pub fn give(&self, path: &Path) {
+        if let Caller::SingleId | Caller::SubordinateIds = self.caller {
+            std::os::unix::fs::chown(path, Some(PLAIN), Some(PLAIN)).expect("chown");
+        }
+    }
+
+    /// A new folder of the caller's, for volumes.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(&path).expect("mkdir");
+        self.give(&path);
+        path
+    }
+
+    /// The demo root filesystem, as this caller may use it.
+    pub fn rootfs(&self) -> String {
+        let path = match self.caller {
+            Caller::Root | Caller::Myself => from_env("MINIBOX_ROOTFS", "rootfs"),
+            Caller::SingleId | Caller::SubordinateIds => shared().join("rootfs"),
+        };
+        path.display().to_string()
+    }
+
+    /// The caller's uid.
+    pub fn uid(&self) -> u32 {
+        match self.caller {
+            Caller::Root => 0,
+            Caller::SingleId | Caller::SubordinateIds => PLAIN,
+            Caller::Myself => nix::unistd::Uid::effective().as_raw(),
+        }
+    }
+
+    /// Any program, run as the caller.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = match self.caller {
+            Caller::Root | Caller::Myself => Command::new(program),
+            Caller::SingleId | Caller::SubordinateIds => {
+                // The host's own user database stays as it is: only this process sees another.
+                let script = "mount --bind $1/passwd /etc/passwd; mount --bind $1/subids /etc/subuid; mount --bind $1/subids /etc/subgid; shift
+                    exec setpriv --reuid $0 --regid $0 --clear-groups --inh-caps=-all \"$@\"";
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "--propagation", "private", "sh", "-euc", script]);
+                command.arg(PLAIN.to_string()).arg(self.folder.path()).arg(program);
+                command
+            }
+        };
+        command
+            .env("HOME", self.path("home"))
+            .env("MINIBOX_RUN_DIR", self.path("run"))
+            .env("MINIBOX_DATA_DIR", self.path("data"))
+            .env_remove("XDG_RUNTIME_DIR")
+            .env_remove("XDG_DATA_HOME")
+            .env("LC_ALL", "C.UTF-8")
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// minibox with `args`, ready to run.
+    pub fn minibox<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Command {
+        let program = match self.caller {
+            Caller::Root | Caller::Myself => from_env("MINIBOX_BIN", "minibox"),
+            Caller::SingleId | Caller::SubordinateIds => shared().join("minibox"),
+        };
+        let mut command = self.command(&program);
+        command.args(args);
+        command
+    }
+
+    /// The test build (allocator guard, injected failures) with `args`.
+    pub fn guarded<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Command {
+        let program = match self.caller {
+            Caller::Root | Caller::Myself => from_env("MINIBOX_GUARD_BIN", "target/minibox-guard"),
+            Caller::SingleId | Caller::SubordinateIds => shared().join("minibox-guard"),
+        };
+        let mut command = self.command(&program);
+        command.args(args);
+        command
+    }
+
+    /// Runs minibox and waits.
+    #[track_caller]
+    pub fn call<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Ran {
+        Ran::of(&self.minibox(args).output().expect("minibox starts"))
+    }
+
+    /// `minibox run OPTIONS ROOTFS COMMAND…` on the demo root filesystem.
+    #[track_caller]
+    pub fn run(&self, options: &[&str], command: &[&str]) -> Ran {
+        let rootfs = self.rootfs();
+        let args: Vec<&str> = [&["run"], options, &[rootfs.as_str()], command].concat();
+        self.call(&args)
+    }
+
+    /// `minibox run OPTIONS ROOTFS sh -c SCRIPT`.
+    #[track_caller]
+    pub fn sh(&self, options: &[&str], script: &str) -> Ran {
+        self.run(options, &["sh", "-c", script])
+    }
+
+    /// Starts a container in the background and gives its id.
+    #[track_caller]
+    pub fn start(&self, options: &[&str], command: &[&str]) -> String {
+        self.run(&[&["-d"], options].concat(), command).ok().to_owned()
+    }
+
+    /// What `inspect` says of one container.
+    #[track_caller]
+    pub fn inspect(&self, name: &str) -> serde_json::Value {
+        let ran = self.call(&["inspect", name]);
+        let all: serde_json::Value = serde_json::from_str(ran.ok()).expect("JSON");
+        all[0].clone()
+    }
+
+    /// The host PID of a running container.
+    #[track_caller]
+    pub fn pid(&self, name: &str) -> i32 {
+        self.inspect(name)["pid"].as_i64().expect("a pid") as i32
+    }
+
+    /// Removes every container; then nothing may be left: no record, process, cgroup or run folder.
+    #[track_caller]
+    pub fn check_empty(&self) {
+        let ids = fs::read_dir(self.path("data/containers")).into_iter().flatten().flatten();
+        let ids: Vec<String> = ids.filter_map(|e| e.file_name().into_string().ok()).collect();
+        for id in &ids {
+            self.call(&["rm", "-f", id]);
+        }
+        let gc = self.call(&["gc"]);
+        assert_eq!(gc.stdout, "", "left behind: {gc:?}");
+        for place in ["run", "data/containers", "data/names"] {
+            let left: Vec<_> = fs::read_dir(self.path(place)).into_iter().flatten().flatten().map(|e| e.path()).collect();
+            assert!(left.is_empty(), "left behind: {left:?}");
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+        let ours = self.folder.path().display().to_string();
+        assert!(!mounts.contains(&ours), "a mount is left behind in {ours}");
+        remove_cgroup_parents(&self.path("data"));
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The first failure is the one to see; still leave nothing running.
+            for entry in fs::read_dir(self.path("data/containers")).into_iter().flatten().flatten() {
+                let _ = self.minibox(&["rm".as_ref(), "-f".as_ref(), entry.file_name().as_os_str()]).output();
+            }
+            return;
+        }
+        self.check_empty();
+    }
+}
+
+/// The store's own parent cgroups stay for its next container; a sandbox has none.
+fn remove_cgroup_parents(data: &Path) {
+    let hash = data.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    let name = format!("minibox-{hash:08x}");
+    let mut roots = vec![PathBuf::from("/sys/fs/cgroup")];
+    roots.extend(fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|e| e.path()));
+    for root in roots {
+        let folder = root.join(&name);
+        if folder.exists() {
+            fs::remove_dir(&folder).unwrap_or_else(|e| panic!("a cgroup is left in {}: {e}", folder.display()));
+        }
+    }
+}
+
+/// Waits until `condition` holds; fails the test where it does not within ten seconds.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within ten seconds: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Is there a process with this number that is more than a zombie?
+pub fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Long sweeps run in `make test-full` only.
+pub fn is_full_run() -> bool {
+    std::env::var_os("MINIBOX_TEST_FULL").is_some()
+}
