@@ -5,14 +5,19 @@
 //! as every caller that the present user can be: root, a plain user with one id, a plain user with
 //! subordinate ids ([`Caller::all`]).
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// The uid of the plain user that root plays.
 const PLAIN: u32 = 23456;
@@ -119,11 +124,18 @@ fn make_shared() -> Shared {
     };
     copy(from_env("MINIBOX_BIN", "minibox"), "minibox");
     copy(from_env("MINIBOX_GUARD_BIN", "target/minibox-guard"), "minibox-guard");
-    let cp = Command::new("cp").arg("-a").arg(from_env("MINIBOX_ROOTFS", "rootfs")).arg(folder.path().join("rootfs")).status();
+    let cp = Command::new("cp")
+        .arg("-a")
+        .arg(from_env("MINIBOX_ROOTFS", "rootfs"))
+        .arg(folder.path().join("rootfs"))
+        .status();
     assert!(cp.expect("cp").success());
     if is_root() {
         let owner = format!("{PLAIN}:{PLAIN}");
-        let status = Command::new("chown").args(["-R", "-h", &owner]).arg(folder.path().join("rootfs")).status();
+        let status = Command::new("chown")
+            .args(["-R", "-h", &owner])
+            .arg(folder.path().join("rootfs"))
+            .status();
         assert!(status.expect("chown").success());
     }
     Shared { folder }
@@ -144,7 +156,8 @@ impl Ran {
     /// From what std collected.
     pub fn of(output: &Output) -> Ran {
         use std::os::unix::process::ExitStatusExt;
-        let code = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
+        let code =
+            output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ran { code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }
@@ -202,7 +215,8 @@ impl Sandbox {
             let home = sandbox.path("home").display().to_string();
             let line = format!("minibox-plain:x:{PLAIN}:{PLAIN}::{home}:/bin/sh\n");
             fs::write(sandbox.path("passwd"), passwd + &line).expect("write");
-            let ids = if caller == Caller::SubordinateIds { "minibox-plain:300000:65536\n" } else { "" };
+            let ids =
+                if caller == Caller::SubordinateIds { "minibox-plain:300000:65536\n" } else { "" };
             fs::write(sandbox.path("subids"), ids).expect("write");
         }
         sandbox
@@ -272,13 +286,17 @@ impl Sandbox {
         command
     }
 
-    /// minibox with `args`, ready to run.
-    pub fn minibox<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Command {
-        let program = match self.caller {
+    /// The program under test, where the caller can reach it.
+    pub fn program(&self) -> PathBuf {
+        match self.caller {
             Caller::Root | Caller::Myself => from_env("MINIBOX_BIN", "minibox"),
             Caller::SingleId | Caller::SubordinateIds => shared().join("minibox"),
-        };
-        let mut command = self.command(&program);
+        }
+    }
+
+    /// minibox with `args`, ready to run.
+    pub fn minibox<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Command {
+        let mut command = self.command(&self.program());
         command.args(args);
         command
     }
@@ -308,6 +326,41 @@ impl Sandbox {
         self.call(&args)
     }
 
+    /// `minibox run OPTIONS ROOTFS COMMAND…` on any root filesystem.
+    #[track_caller]
+    pub fn run_on(&self, rootfs: &Path, options: &[&str], command: &[&str]) -> Ran {
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        let rootfs = vec![rootfs.as_os_str().to_owned()];
+        self.call(&[words(&["run"]), words(options), rootfs, words(command)].concat())
+    }
+
+    /// A root filesystem of the test's own: the demo's programs, and no /etc, /proc, /dev, /sys or /tmp.
+    pub fn bare_rootfs(&self, name: &str) -> PathBuf {
+        let root = self.folder(name);
+        let usr = Path::new(&self.rootfs()).join("usr");
+        assert!(Command::new("cp").arg("-a").arg(usr).arg(&root).status().expect("cp").success());
+        for (link, target) in [("bin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")] {
+            std::os::unix::fs::symlink(target, root.join(link)).expect("symlink");
+        }
+        root
+    }
+
+    /// minibox with `args`, started by `wrapper`, a program that executes what follows its own words.
+    /// The wrapper is the test's own user, whoever the caller is.
+    pub fn wrapped(&self, wrapper: &[&str], args: &[&str]) -> Command {
+        let inner = self.minibox(args);
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(inner.get_program()).args(inner.get_args());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+    }
+
     /// `minibox run OPTIONS ROOTFS sh -c SCRIPT`.
     #[track_caller]
     pub fn sh(&self, options: &[&str], script: &str) -> Ran {
@@ -318,6 +371,14 @@ impl Sandbox {
     #[track_caller]
     pub fn start(&self, options: &[&str], command: &[&str]) -> String {
         self.run(&[&["-d"], options].concat(), command).ok().to_owned()
+    }
+
+    /// `minibox run OPTIONS ROOTFS COMMAND…`, beside the test.
+    #[track_caller]
+    pub fn run_beside(&self, options: &[&str], command: &[&str]) -> Beside {
+        let rootfs = self.rootfs();
+        let args: Vec<&str> = [&["run"], options, &[rootfs.as_str()], command].concat();
+        Beside::spawn(&mut self.minibox(&args))
     }
 
     /// What `inspect` says of one container.
@@ -345,7 +406,12 @@ impl Sandbox {
         let gc = self.call(&["gc"]);
         assert_eq!(gc.stdout, "", "left behind: {gc:?}");
         for place in ["run", "data/containers", "data/names"] {
-            let left: Vec<_> = fs::read_dir(self.path(place)).into_iter().flatten().flatten().map(|e| e.path()).collect();
+            let left: Vec<_> = fs::read_dir(self.path(place))
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|e| e.path())
+                .collect();
             assert!(left.is_empty(), "left behind: {left:?}");
         }
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
@@ -359,8 +425,11 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // The first failure is the one to see; still leave nothing running.
-            for entry in fs::read_dir(self.path("data/containers")).into_iter().flatten().flatten() {
-                let _ = self.minibox(&["rm".as_ref(), "-f".as_ref(), entry.file_name().as_os_str()]).output();
+            for entry in fs::read_dir(self.path("data/containers")).into_iter().flatten().flatten()
+            {
+                let _ = self
+                    .minibox(&["rm".as_ref(), "-f".as_ref(), entry.file_name().as_os_str()])
+                    .output();
             }
             return;
         }
@@ -370,15 +439,104 @@ impl Drop for Sandbox {
 
 /// The store's own parent cgroups stay for its next container; a sandbox has none.
 fn remove_cgroup_parents(data: &Path) {
-    let hash = data.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        data.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+        });
     let name = format!("minibox-{hash:08x}");
     let mut roots = vec![PathBuf::from("/sys/fs/cgroup")];
     roots.extend(fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|e| e.path()));
     for root in roots {
         let folder = root.join(&name);
         if folder.exists() {
-            fs::remove_dir(&folder).unwrap_or_else(|e| panic!("a cgroup is left in {}: {e}", folder.display()));
+            fs::remove_dir(&folder)
+                .unwrap_or_else(|e| panic!("a cgroup is left in {}: {e}", folder.display()));
         }
+    }
+}
+
+/// A command that runs beside the test, with what it has printed so far. Killed when dropped.
+#[derive(Debug)]
+pub struct Beside {
+    child: Child,
+    readers: Vec<JoinHandle<()>>,
+    printed: [Arc<Mutex<Vec<u8>>>; 2],
+}
+
+impl Beside {
+    /// Starts `command` and reads both of its output streams.
+    #[track_caller]
+    pub fn spawn(command: &mut Command) -> Beside {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the command starts");
+        let printed: [Arc<Mutex<Vec<u8>>>; 2] = Default::default();
+        let stdout: Box<dyn Read + Send> = Box::new(child.stdout.take().expect("stdout"));
+        let stderr: Box<dyn Read + Send> = Box::new(child.stderr.take().expect("stderr"));
+        let readers = [stdout, stderr].into_iter().zip(&printed).map(|(mut from, to)| {
+            let to = Arc::clone(to);
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(count @ 1..) = from.read(&mut buffer) {
+                    to.lock().expect("a lock").extend_from_slice(&buffer[..count]);
+                }
+            })
+        });
+        Beside { readers: readers.collect(), child, printed }
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Its standard input, where the command was given a pipe; dropping it is the end of the input.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("stdin is a pipe")
+    }
+
+    /// What it has printed so far: standard output, standard error.
+    pub fn printed(&self) -> [String; 2] {
+        self.printed
+            .each_ref()
+            .map(|bytes| String::from_utf8_lossy(&bytes.lock().expect("a lock")).into_owned())
+    }
+
+    /// Waits until `text` is on its standard output or error.
+    #[track_caller]
+    pub fn wait_for(&self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.printed().iter().any(|printed| printed.contains(text)) {
+            assert!(Instant::now() < deadline, "no {text:?} in {:?}", self.printed());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).expect("a signal");
+    }
+
+    /// Has it ended?
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn end(mut self) -> Ran {
+        wait_until("the end of the command", || self.has_ended());
+        let status = self.child.wait().expect("a child");
+        wait_until("the end of its output", || self.readers.iter().all(JoinHandle::is_finished));
+        let [stdout, stderr] = self.printed.each_ref().map(|p| p.lock().expect("a lock").clone());
+        Ran::of(&Output { status, stdout, stderr })
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

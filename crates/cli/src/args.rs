@@ -14,13 +14,25 @@ Examples:
 
 /// Run a program in a container, and see how it is done.
 #[derive(Debug, Parser)]
-#[command(name = "minibox", version, after_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "minibox", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     /// Folder for what lives with the processes [default: /run/minibox, or below XDG_RUNTIME_DIR]
-    #[arg(long, global = true, value_name = "DIR", env = "MINIBOX_RUN_DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "MINIBOX_RUN_DIR",
+        hide_env_values = true
+    )]
     pub run_dir: Option<PathBuf>,
     /// Folder for what outlives a reboot [default: /var/lib/minibox, or below XDG_DATA_HOME]
-    #[arg(long, global = true, value_name = "DIR", env = "MINIBOX_DATA_DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "MINIBOX_DATA_DIR",
+        hide_env_values = true
+    )]
     pub data_dir: Option<PathBuf>,
     /// Print what minibox does internally to stderr
     #[arg(long, global = true, env = "MINIBOX_DEBUG", hide_env_values = true)]
@@ -59,6 +71,7 @@ pub(crate) enum Verb {
 }
 
 #[derive(Debug, Args)]
+#[command(override_usage = "minibox run [OPTIONS] ROOTFS COMMAND [ARG…]", disable_help_flag = true)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub process: ProcessArgs,
@@ -126,7 +139,12 @@ pub(crate) struct RunArgs {
     #[arg(value_name = "ROOTFS")]
     pub rootfs: PathBuf,
     /// The program, and its arguments
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "COMMAND",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     pub command: Vec<String>,
     /// Print help
     #[arg(long, action = clap::ArgAction::HelpLong)]
@@ -160,6 +178,7 @@ pub(crate) struct ProcessArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(override_usage = "minibox exec [OPTIONS] CONTAINER COMMAND [ARG…]")]
 pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub process: ProcessArgs,
@@ -175,7 +194,12 @@ pub(crate) struct ExecArgs {
     /// Name or id
     pub container: String,
     /// The program, and its arguments
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "COMMAND",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     pub command: Vec<String>,
 }
 

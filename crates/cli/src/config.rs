@@ -12,6 +12,7 @@ use minibox_runtime::{DEFAULT_PATH, Error, Result};
 use oci_spec::runtime as oci;
 
 use crate::args::{ProcessArgs, RunArgs};
+use crate::host;
 
 /// Default of `--pids-limit`: enough for any teaching, too few for a fork bomb.
 pub(crate) const PIDS_LIMIT: i64 = 512;
@@ -34,7 +35,8 @@ const MASKED: [&str; 13] = [
 ];
 
 /// Readable, but not to be written.
-const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What the arguments say, understood and checked.
 #[derive(Debug)]
@@ -67,8 +69,10 @@ fn bad(flag: &str, value: &str, right: &str) -> Error {
 /// Checks every flag's value; nothing has been made yet.
 pub(crate) fn understand(args: &RunArgs) -> Result<Wishes> {
     if let Some(ports) = args.publish.first() {
-        return Err(Error::new(format!("-p {ports}: publishing ports needs a network bridge, which this version does not have"))
-            .hint("with --net host the program listens on the host's own ports"));
+        return Err(Error::new(format!(
+            "-p {ports}: publishing ports needs a network bridge, which this version does not have"
+        ))
+        .hint("with --net host the program listens on the host's own ports"));
     }
     let host_network = match args.net.as_str() {
         "none" => false,
@@ -82,13 +86,17 @@ pub(crate) fn understand(args: &RunArgs) -> Result<Wishes> {
     if let Some(name) = &args.name {
         check_name(name)?;
     }
-    if let Some(hostname) = &args.hostname {
-        if hostname.is_empty() || hostname.len() > 64 {
-            return Err(bad("--hostname", hostname, "1 to 64 bytes"));
-        }
+    if let Some(hostname) = &args.hostname
+        && (hostname.is_empty() || hostname.len() > 64)
+    {
+        return Err(bad("--hostname", hostname, "1 to 64 bytes"));
     }
     if args.pids_limit == 0 || args.pids_limit < -1 {
-        return Err(bad("--pids-limit", &args.pids_limit.to_string(), "a number above 0, or -1 for no limit"));
+        return Err(bad(
+            "--pids-limit",
+            &args.pids_limit.to_string(),
+            "a number above 0, or -1 for no limit",
+        ));
     }
     let mut warnings = Vec::new();
     let mut no_new_privs = !args.privileged;
@@ -96,7 +104,13 @@ pub(crate) fn understand(args: &RunArgs) -> Result<Wishes> {
         no_new_privs = match option.as_str() {
             "no-new-privileges" | "no-new-privileges=true" | "no-new-privileges:true" => true,
             "no-new-privileges=false" | "no-new-privileges:false" => false,
-            other => return Err(bad("--security-opt", other, "no-new-privileges=true or no-new-privileges=false")),
+            other => {
+                return Err(bad(
+                    "--security-opt",
+                    other,
+                    "no-new-privileges=true or no-new-privileges=false",
+                ));
+            }
         };
     }
     let capabilities = capability_set(args, &mut warnings)?;
@@ -106,7 +120,10 @@ pub(crate) fn understand(args: &RunArgs) -> Result<Wishes> {
         warnings.push("--security-opt no-new-privileges=false: setuid programs in the container may raise their privileges".into());
     }
     if host_network {
-        warnings.push("--net host: the container sees and uses the host's network, abstract sockets included".into());
+        warnings.push(
+            "--net host: the container sees and uses the host's network, abstract sockets included"
+                .into(),
+        );
     }
     let root = open_root(&args.rootfs)?;
     Ok(Wishes {
@@ -144,7 +161,8 @@ fn open_root(path: &Path) -> Result<std::os::fd::OwnedFd> {
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let mut letters = name.chars();
     let first = letters.next().is_some_and(|c| c.is_ascii_alphanumeric());
-    if first && name.len() <= 128 && letters.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
+    if first && name.len() <= 128 && letters.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+    {
         return Ok(());
     }
     Err(bad("--name", name, "letters, digits, `_`, `.` and `-`, beginning with a letter or digit"))
@@ -163,8 +181,8 @@ pub(crate) fn parse_size(text: &str) -> Result<i64> {
         _ => (lower, 0),
     };
     let number: f64 = digits.parse().map_err(|_| wrong())?;
-    let bytes = number * (1_u64 << shift) as f64;
-    if digits.is_empty() || !bytes.is_finite() || bytes < 1.0 || bytes > 9e18 {
+    let bytes = number * 2_f64.powi(shift);
+    if !(1.0..=9e18).contains(&bytes) {
         return Err(wrong());
     }
     Ok(bytes as i64)
@@ -197,19 +215,31 @@ fn parse_volume(text: &str) -> Result<oci::Mount> {
         [source, destination, words] => (source, destination, words),
         _ => return Err(bad("--volume", text, right)),
     };
-    if source.is_empty() || !destination.starts_with('/') || destination.trim_matches('/').is_empty() {
+    if source.is_empty()
+        || !destination.starts_with('/')
+        || destination.trim_matches('/').is_empty()
+    {
         return Err(bad("--volume", text, right));
     }
     if !source.contains('/') && !source.starts_with('.') {
-        return Err(Error::new(format!("--volume {text}: {source:?} would be a named volume, which this version does not have"))
-            .hint(format!("for a folder write its path: ./{source}:{destination}")));
+        return Err(Error::new(format!(
+            "--volume {text}: {source:?} would be a named volume, which this version does not have"
+        ))
+        .hint(format!("for a folder write its path: ./{source}:{destination}")));
     }
     let mut options = vec!["rbind"];
     for word in words.split(',').filter(|word| !word.is_empty()) {
         match word {
-            "ro" | "rw" | "nosuid" | "nodev" | "noexec" | "rprivate" | "private" | "rslave" | "slave" | "rshared" | "shared" => options.push(word),
+            "ro" | "rw" | "nosuid" | "nodev" | "noexec" | "rprivate" | "private" | "rslave"
+            | "slave" | "rshared" | "shared" => options.push(word),
             "z" | "Z" => {} // SELinux relabelling: nothing to do where minibox sets no label.
-            other => return Err(bad("--volume option", other, "ro, rw, nosuid, nodev, noexec, rslave, rshared")),
+            other => {
+                return Err(bad(
+                    "--volume option",
+                    other,
+                    "ro, rw, nosuid, nodev, noexec, rslave, rshared",
+                ));
+            }
         }
     }
     let path = Path::new(source);
@@ -217,7 +247,8 @@ fn parse_volume(text: &str) -> Result<oci::Mount> {
     if !absolute.exists() {
         // Docker's habit: a missing source is an empty folder to be.
         std::fs::create_dir_all(&absolute).map_err(|error| {
-            Error::of_io("make the missing folder", &absolute, &error).hint("the source of a volume is a path on the host")
+            Error::of_io("make the missing folder", &absolute, &error)
+                .hint("the source of a volume is a path on the host")
         })?;
     }
     Ok(mount("bind", &absolute.to_string_lossy(), destination, &options))
@@ -226,7 +257,11 @@ fn parse_volume(text: &str) -> Result<oci::Mount> {
 fn parse_tmpfs(text: &str) -> Result<oci::Mount> {
     let (destination, words) = text.split_once(':').unwrap_or((text, ""));
     if !destination.starts_with('/') || destination.trim_matches('/').is_empty() {
-        return Err(bad("--tmpfs", text, "DST or DST:size=64m,mode=1777 with DST beginning with /"));
+        return Err(bad(
+            "--tmpfs",
+            text,
+            "DST or DST:size=64m,mode=1777 with DST beginning with /",
+        ));
     }
     let mut options = vec!["nosuid", "nodev", "noexec"];
     options.extend(words.split(',').filter(|word| !word.is_empty()));
@@ -265,7 +300,9 @@ fn capability_set(args: &RunArgs, warnings: &mut Vec<String>) -> Result<oci::Cap
     }
     names.extend(added.iter().cloned());
     names.retain(|name| !dropped.contains(name) || (drop_all && !add_all && added.contains(name)));
-    for name in args.cap_add.iter().filter(|name| !capabilities::DEFAULT.contains(&&*full_name(name))) {
+    for name in
+        args.cap_add.iter().filter(|name| !capabilities::DEFAULT.contains(&&*full_name(name)))
+    {
         warnings.push(format!("--cap-add {name}: {}", opens(&full_name(name))));
     }
     names.iter().map(|name| parse_capability(name)).collect()
@@ -285,7 +322,9 @@ fn parse_capability(name: &str) -> Result<oci::Capability> {
 fn opens(name: &str) -> &'static str {
     match name {
         "CAP_ALL" => "root in the container can do nearly everything that root of the host can",
-        "CAP_SYS_ADMIN" => "the container may mount, join namespaces and much more: nearly root of the host",
+        "CAP_SYS_ADMIN" => {
+            "the container may mount, join namespaces and much more: nearly root of the host"
+        }
         "CAP_SYS_MODULE" => "the container may load kernel modules, that is, take over the host",
         "CAP_SYS_PTRACE" => "the container may read and change every process it can see",
         "CAP_SYS_RAWIO" => "the container may talk to hardware directly",
@@ -304,7 +343,11 @@ fn opens(name: &str) -> &'static str {
 
 /// The environment of a process: the image's usual, then what was asked for.
 pub(crate) fn environment(args: &ProcessArgs, home: &str, hostname: &str) -> Result<Vec<String>> {
-    let mut env = vec![format!("PATH={DEFAULT_PATH}"), format!("HOSTNAME={hostname}"), format!("HOME={home}")];
+    let mut env = vec![
+        format!("PATH={DEFAULT_PATH}"),
+        format!("HOSTNAME={hostname}"),
+        format!("HOME={home}"),
+    ];
     if args.tty {
         env.push(String::from("TERM=xterm"));
     }
@@ -351,7 +394,12 @@ pub(crate) fn build(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> Resul
     Ok(spec)
 }
 
-fn process(args: &ProcessArgs, command: &[String], wishes: &Wishes, hostname: &str) -> Result<oci::Process> {
+fn process(
+    args: &ProcessArgs,
+    command: &[String],
+    wishes: &Wishes,
+    hostname: &str,
+) -> Result<oci::Process> {
     let mut process = oci::Process::default();
     process.set_terminal(Some(args.tty));
     process.set_args(Some(command.to_vec()));
@@ -365,7 +413,10 @@ fn process(args: &ProcessArgs, command: &[String], wishes: &Wishes, hostname: &s
     process.set_no_new_privileges(Some(wishes.no_new_privs));
     process.set_capabilities(Some(capability_sets(&wishes.capabilities, wishes.user.uid)));
     // A core dump of a container would land wherever the host's core_pattern says.
-    let core = oci::PosixRlimitBuilder::default().typ(oci::PosixRlimitType::RlimitCore).soft(0_u64).hard(0_u64);
+    let core = oci::PosixRlimitBuilder::default()
+        .typ(oci::PosixRlimitType::RlimitCore)
+        .soft(0_u64)
+        .hard(0_u64);
     process.set_rlimits(Some(vec![core.build().map_err(|e| Error::new(e.to_string()))?]));
     Ok(process)
 }
@@ -397,9 +448,9 @@ fn mounts(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mount>
     let ro = if args.privileged { "rw" } else { "ro" };
     let safe = ["nosuid", "nodev", "noexec"];
     // Group 5 is tty nearly everywhere; with a single id there is no group but one's own.
-    let single = place.id_map.is_some_and(IdMap::is_single);
+    let no_tty_group = place.id_map.map_or_else(|| !host::has_group(5), IdMap::is_single);
     let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
-    if !single {
+    if !no_tty_group {
         pts.push("gid=5");
     }
     // Without a network namespace of its own a user namespace may not mount sysfs anew.
@@ -408,17 +459,34 @@ fn mounts(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mount>
     } else {
         mount("sysfs", "sysfs", "/sys", &["nosuid", "nodev", "noexec", ro])
     };
-    let own = |path: &Path, destination| mount("bind", &path.to_string_lossy(), destination, &["bind", "nosuid", "nodev", "noexec"]);
+    let own = |path: &Path, destination| {
+        mount("bind", &path.to_string_lossy(), destination, &["bind", "nosuid", "nodev", "noexec"])
+    };
     let mut mounts = vec![
         mount("proc", "proc", "/proc", &safe),
-        mount("tmpfs", "tmpfs", "/dev", &["nosuid", "noexec", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "tmpfs",
+            "tmpfs",
+            "/dev",
+            &["nosuid", "noexec", "strictatime", "mode=755", "size=65536k"],
+        ),
         mount("devpts", "devpts", "/dev/pts", &pts),
-        mount("tmpfs", "shm", "/dev/shm", &["nosuid", "nodev", "noexec", "mode=1777", "size=65536k"]),
+        mount(
+            "tmpfs",
+            "shm",
+            "/dev/shm",
+            &["nosuid", "nodev", "noexec", "mode=1777", "size=65536k"],
+        ),
         mount("mqueue", "mqueue", "/dev/mqueue", &safe),
         sys,
     ];
     if !(wishes.host_network && place.id_map.is_some()) {
-        mounts.push(mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "nodev", "noexec", ro]));
+        mounts.push(mount(
+            "cgroup",
+            "cgroup",
+            "/sys/fs/cgroup",
+            &["nosuid", "nodev", "noexec", ro],
+        ));
     }
     mounts.push(own(&place.files.hosts, "/etc/hosts"));
     mounts.push(own(&place.files.hostname, "/etc/hostname"));
@@ -466,15 +534,19 @@ fn linux(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Linux {
     }
     if !wishes.host_network {
         // In a network of its own a port below 1024 harms nobody, and ping needs no raw socket.
-        let last = place.id_map.map_or(2_147_483_647, |map| map.gids.iter().map(|r| r.inside + (r.size - 1)).max().unwrap_or(0));
+        let last = place.id_map.map_or_else(host::last_group, |map| {
+            map.gids.iter().map(|r| r.inside + (r.size - 1)).max().unwrap_or(0)
+        });
         let pairs = [
             ("net.ipv4.ip_unprivileged_port_start", String::from("0")),
             ("net.ipv4.ping_group_range", format!("0 {last}")),
         ];
-        linux.set_sysctl(Some(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()));
+        linux.set_sysctl(Some(
+            pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        ));
     }
     if args.privileged {
-        linux.set_devices(Some(crate::host::devices()));
+        linux.set_devices(Some(host::devices()));
     }
     linux
 }
@@ -511,7 +583,16 @@ mod tests {
 
     #[test]
     fn sizes_as_docker_writes_them() {
-        for (text, bytes) in [("64m", 64 << 20), ("1g", 1 << 30), ("512K", 512 << 10), ("100", 100), ("100b", 100), ("1.5k", 1536), ("2GiB", 2 << 30), ("1t", 1 << 40)] {
+        for (text, bytes) in [
+            ("64m", 64 << 20),
+            ("1g", 1 << 30),
+            ("512K", 512 << 10),
+            ("100", 100),
+            ("100b", 100),
+            ("1.5k", 1536),
+            ("2GiB", 2 << 30),
+            ("1t", 1 << 40),
+        ] {
             assert_eq!(parse_size(text).unwrap(), bytes, "{text}");
         }
         for text in ["", "m", "-1", "0", "64x", "1e400", "nan", "9999999999g"] {

@@ -62,18 +62,29 @@ pub(crate) fn script(plan: &Plan, hostname: &str, host_network: bool) -> String 
         flags.push("--user");
         flags.push("--map-root-user");
     }
-    let mut text = String::from("#!/bin/sh\n# The nearest thing to this container, by hand. Needs: util-linux, and root or user namespaces.\nset -eu\n");
+    let mut text = String::from(
+        "#!/bin/sh\n# The nearest thing to this container, by hand. Needs: util-linux, and root or user namespaces.\nset -eu\n",
+    );
     let _ = writeln!(text, "LAYER=$(mktemp -d); trap 'rm -rf \"$LAYER\"' EXIT; export LAYER");
+    let _ = writeln!(
+        text,
+        "printf '127.0.0.1 localhost %s\\n' {0} > \"$LAYER/hosts\"; echo {0} > \"$LAYER/hostname\"; : > \"$LAYER/resolv.conf\"",
+        shell_word(hostname)
+    );
     let _ = writeln!(text, "unshare {} sh -eu <<'INSIDE'", flags.join(" "));
     let _ = writeln!(text, "mount --make-rprivate /");
     match &plan.root.mount {
         RootMount::Overlay(_) => {
             let userxattr = if plan.id_map.is_some() { ",userxattr" } else { "" };
             let _ = writeln!(text, "mkdir -p \"$LAYER/upper\" \"$LAYER/work\" \"$LAYER/root\"");
-            let _ = writeln!(text, "mount -t overlay -o lowerdir={root},upperdir=\"$LAYER/upper\",workdir=\"$LAYER/work\"{userxattr} overlay \"$LAYER/root\"");
+            let _ = writeln!(
+                text,
+                "mount -t overlay -o lowerdir={root},upperdir=\"$LAYER/upper\",workdir=\"$LAYER/work\"{userxattr} overlay \"$LAYER/root\""
+            );
         }
         RootMount::Folder { .. } => {
-            let _ = writeln!(text, "mkdir -p \"$LAYER/root\" && mount --bind {root} \"$LAYER/root\"");
+            let _ =
+                writeln!(text, "mkdir -p \"$LAYER/root\" && mount --bind {root} \"$LAYER/root\"");
         }
     }
     let _ = writeln!(text, "cd \"$LAYER/root\"");
@@ -81,29 +92,56 @@ pub(crate) fn script(plan: &Plan, hostname: &str, host_network: bool) -> String 
         let place = mount.place.path.to_string_lossy();
         let place = shell_word(place.trim_start_matches('/'));
         let (source, options) = mount.as_mount_command();
-        let make = if mount.place.is_file { format!("[ -e {place} ] || : > {place}") } else { format!("mkdir -p {place}") };
+        let make = if mount.place.is_file {
+            format!("[ -e {place} ] || : > {place}")
+        } else {
+            format!("mkdir -p {place}")
+        };
         let options: Vec<String> = options.iter().map(|word| shell_word(word)).collect();
         let optional = if source == "cgroup" || source == "mqueue" { " || true" } else { "" };
-        let _ = writeln!(text, "{make}; mount {} {} {place}{optional}", options.join(" "), shell_word(&source));
+        let _ = writeln!(
+            text,
+            "{make}; mount {} {} {place}{optional}",
+            options.join(" "),
+            shell_word(&source)
+        );
         if mount.is_readonly_bind() {
             let _ = writeln!(text, "mount -o remount,bind,ro {place}");
         }
     }
     for node in plan.devices.iter().flatten() {
         let path = node.path().to_string_lossy();
-        let _ = writeln!(text, "[ -e dev/{path} ] || {{ : > dev/{path}; mount --bind /dev/{path} dev/{path}; }}");
+        let _ = writeln!(
+            text,
+            "[ -e dev/{path} ] || {{ : > dev/{path}; mount --bind /dev/{path} dev/{path}; }}"
+        );
     }
-    let _ = writeln!(text, "ln -sf /proc/self/fd dev/fd; ln -sf /proc/self/fd/0 dev/stdin; ln -sf /proc/self/fd/1 dev/stdout; ln -sf /proc/self/fd/2 dev/stderr; ln -sf pts/ptmx dev/ptmx");
-    let _ = writeln!(text, "hostname {} 2>/dev/null || echo {} > /proc/sys/kernel/hostname", shell_word(hostname), shell_word(hostname));
+    let _ = writeln!(
+        text,
+        "ln -sf /proc/self/fd dev/fd; ln -sf /proc/self/fd/0 dev/stdin; ln -sf /proc/self/fd/1 dev/stdout; ln -sf /proc/self/fd/2 dev/stderr; ln -sf pts/ptmx dev/ptmx"
+    );
+    let _ = writeln!(
+        text,
+        "hostname {} 2>/dev/null || echo {} > /proc/sys/kernel/hostname",
+        shell_word(hostname),
+        shell_word(hostname)
+    );
     if !host_network {
         let _ = writeln!(text, "ip link set lo up 2>/dev/null || true");
     }
     let _ = writeln!(text, "mkdir -p .old && pivot_root . .old");
     let _ = writeln!(text, "cd {}", shell_word(&plan.process.cwd.to_string_lossy()));
-    let words: Vec<String> = plan.process.argv.strings().iter().map(|w| shell_word(&w.to_string_lossy())).collect();
-    let env: Vec<String> = plan.process.envp.strings().iter().map(|w| shell_word(&w.to_string_lossy())).collect();
+    let words: Vec<String> =
+        plan.process.argv.strings().iter().map(|w| shell_word(&w.to_string_lossy())).collect();
+    let env: Vec<String> =
+        plan.process.envp.strings().iter().map(|w| shell_word(&w.to_string_lossy())).collect();
     // The old root's tools are gone with the old root: from here on the container's own are used.
-    let _ = writeln!(text, "exec env -i {} sh -c 'umount -l /.old && rmdir /.old; exec \"$@\"' sh {}", env.join(" "), words.join(" "));
+    let _ = writeln!(
+        text,
+        "exec env -i {} sh -c 'umount -l /.old && rmdir /.old; exec \"$@\"' sh {}",
+        env.join(" "),
+        words.join(" ")
+    );
     text.push_str("INSIDE\n");
     text
 }

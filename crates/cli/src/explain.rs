@@ -26,7 +26,13 @@ impl Teller {
             (false, true) => Listening::Steps,
             (false, false) => Listening::Quiet,
         };
-        Teller { listening, colours: output::colours(&std::io::stderr()), told: None, pid: 0, total: 0 }
+        Teller {
+            listening,
+            colours: output::colours(&std::io::stderr()),
+            told: None,
+            pid: 0,
+            total: 0,
+        }
     }
 
     /// What the runtime should report.
@@ -44,19 +50,24 @@ impl Teller {
         match event {
             Event::Born { pid } => self.pid = *pid,
             Event::Before { step, call } => {
-                text = self.heading(*step);
-                text += &format!("     next: {}\n", self.paint("36", call));
-                let pid = self.pid;
-                let where_to_look = format!("     [Enter] goes on; from another shell: ls -l /proc/{pid}/ns; cat /proc/{pid}/mountinfo ");
-                text += &self.paint("2", &where_to_look);
+                let look = format!(
+                    "from another shell: ls -l /proc/{0}/ns; cat /proc/{0}/mountinfo",
+                    self.pid
+                );
+                text = format!(
+                    "{}     next: {}\n     [Enter] goes on; {} ",
+                    self.heading(*step),
+                    self.paint("36", call),
+                    self.paint("2", &look)
+                );
             }
             Event::Done { step, call, micros } => {
                 self.total += micros;
                 if self.listening == Listening::Halts && step.about().side == Side::Child {
                     return;
                 }
-                text = self.heading(*step);
-                text += &format!("     {}  {}\n", self.paint("36", call), self.paint("2", &format!("{micros} µs")));
+                let took = self.paint("2", &format!("{micros} µs"));
+                text = format!("{}     {}  {took}\n", self.heading(*step), self.paint("36", call));
             }
         }
         let mut stderr = std::io::stderr().lock();
@@ -90,7 +101,10 @@ impl Teller {
     /// The last line.
     pub(crate) fn finish(&self) {
         if self.listening != Listening::Quiet {
-            output::note(&format!("the program runs now, as PID {} on the host; all steps together took {} µs", self.pid, self.total));
+            output::note(&format!(
+                "the program runs now, as PID {} on the host; all steps together took {} µs",
+                self.pid, self.total
+            ));
         }
     }
 }

@@ -14,7 +14,9 @@ pub(crate) fn devices() -> Vec<oci::LinuxDevice> {
 
 fn collect(folder: &Path, devices: &mut Vec<oci::LinuxDevice>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let (path, Ok(kind)) = (entry.path(), entry.file_type()) else { continue };
+        let (path, Ok(kind)) = (entry.path(), entry.file_type()) else {
+            continue;
+        };
         let skip = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/ptmx"];
         if skip.iter().any(|name| path == Path::new(name)) {
             continue;
@@ -22,10 +24,16 @@ fn collect(folder: &Path, devices: &mut Vec<oci::LinuxDevice>) {
         if kind.is_dir() {
             collect(&path, devices);
         } else if kind.is_char_device() || kind.is_block_device() {
-            let Ok(metadata) = entry.metadata() else { continue };
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
             let mut device = oci::LinuxDevice::default();
             device.set_path(path);
-            device.set_typ(if kind.is_block_device() { oci::LinuxDeviceType::B } else { oci::LinuxDeviceType::C });
+            device.set_typ(if kind.is_block_device() {
+                oci::LinuxDeviceType::B
+            } else {
+                oci::LinuxDeviceType::C
+            });
             device.set_major(nix::sys::stat::major(metadata.rdev()) as i64);
             device.set_minor(nix::sys::stat::minor(metadata.rdev()) as i64);
             device.set_file_mode(Some(metadata.mode() & 0o7777));
@@ -34,6 +42,27 @@ fn collect(folder: &Path, devices: &mut Vec<oci::LinuxDevice>) {
             devices.push(device);
         }
     }
+}
+
+/// The group ids that exist here: all of them, but for a root of some user namespace.
+fn groups() -> Vec<(u32, u32)> {
+    let text = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+    let line = |line: &str| {
+        let mut fields = line.split_whitespace();
+        Some((fields.next()?.parse().ok()?, fields.nth(1)?.parse().ok()?))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// Is group `gid` mapped here?
+pub(crate) fn has_group(gid: u32) -> bool {
+    groups().iter().any(|&(first, count)| gid >= first && gid - first < count)
+}
+
+/// The last group that net.ipv4.ping_group_range can name here.
+pub(crate) fn last_group() -> u32 {
+    let last = groups().iter().map(|&(first, count)| first.saturating_add(count - 1)).max();
+    last.unwrap_or(0).min(2_147_483_647)
 }
 
 /// The host's name, uname(2).

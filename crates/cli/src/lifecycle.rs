@@ -31,7 +31,9 @@ fn wait_for_end(pidfd: &OwnedFd, limit: Option<Duration>) -> bool {
     loop {
         let timeout = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
             None => PollTimeout::NONE,
-            Some(left) => PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX),
+            Some(left) => {
+                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
         };
         let mut polled = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
         match poll(&mut polled, timeout) {
@@ -46,15 +48,18 @@ fn wait_for_end(pidfd: &OwnedFd, limit: Option<Duration>) -> bool {
 fn wait_for_record(store: &Store, id: &str) -> Result<Option<Container>> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let Some(container) = store.load(id)? else { return Ok(None) };
+        let Some(container) = store.load(id)? else {
+            return Ok(None);
+        };
         if container.record.exit.is_some() {
             return Ok(Some(container));
         }
         if !container.is_kept() {
-            store.settle(container)?;
+            store.settle(&container)?;
         }
         if Instant::now() > deadline {
-            return Err(Error::new(format!("nobody writes down how {} ended", &id[..12])).hint("`minibox gc --force` does"));
+            return Err(Error::new(format!("nobody writes down how {} ended", &id[..12]))
+                .hint("`minibox gc --force` does"));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -79,7 +84,10 @@ pub(crate) fn stop(store: &Store, args: &StopArgs) -> u8 {
                 } else {
                     "the program caught SIGTERM and went on"
                 };
-                output::note(&format!("{name} did not end within {} s, so it is killed: {why}", args.time));
+                output::note(&format!(
+                    "{name} did not end within {} s, so it is killed: {why}",
+                    args.time
+                ));
                 send(&pidfd, Signal::SIGKILL as i32, name)?;
                 wait_for_end(&pidfd, None);
             }
@@ -92,7 +100,10 @@ pub(crate) fn stop(store: &Store, args: &StopArgs) -> u8 {
 
 /// A signal by name (with or without SIG) or number.
 pub(crate) fn parse_signal(text: &str) -> Result<i32> {
-    let wrong = || Error::new(format!("--signal {text:?} is not a signal")).hint("names and numbers stand in signal(7): KILL, TERM, HUP, 9 …");
+    let wrong = || {
+        Error::new(format!("--signal {text:?} is not a signal"))
+            .hint("names and numbers stand in signal(7): KILL, TERM, HUP, 9 …")
+    };
     if let Ok(number) = text.parse::<i32>() {
         return if (1..=64).contains(&number) { Ok(number) } else { Err(wrong()) };
     }
@@ -114,8 +125,14 @@ pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<u8> {
                 wait_for_end(&pidfd, Some(Duration::from_secs(10)));
                 wait_for_record(store, &container.record.id)?;
             }
-            Some(signal) if signal != Signal::SIGSTOP && signal != Signal::SIGCONT && !has_handler(pid, signal) => {
-                output::note(&format!("{name} has no handler for {signal}, and PID 1 of a pid namespace receives only signals it handles: nothing happens"));
+            Some(signal)
+                if signal != Signal::SIGSTOP
+                    && signal != Signal::SIGCONT
+                    && !has_handler(pid, signal) =>
+            {
+                output::note(&format!(
+                    "{name} has no handler for {signal}, and PID 1 of a pid namespace receives only signals it handles: nothing happens"
+                ));
             }
             _ => {}
         }
@@ -135,7 +152,9 @@ pub(crate) fn wait(store: &Store, names: &Names) -> u8 {
         let ended = wait_for_record(store, &container.record.id)?;
         let exit = ended.and_then(|c| c.record.exit);
         if exit.is_none() {
-            return Err(Error::new(format!("{name} was removed when it ended, and its exit code with it")));
+            return Err(Error::new(format!(
+                "{name} was removed when it ended, and its exit code with it"
+            )));
         }
         let code = exit.and_then(|e| e.code).unwrap_or(255);
         output::print(&format!("{code}\n"));
@@ -153,7 +172,8 @@ pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
         };
         if container.status() == Status::Running {
             if !args.force {
-                return Err(Error::new(format!("{name} is running")).hint(format!("`minibox stop {name}` first, or `minibox rm -f {name}`")));
+                return Err(Error::new(format!("{name} is running"))
+                    .hint(format!("`minibox stop {name}` first, or `minibox rm -f {name}`")));
             }
             let (_, pidfd) = container.hold()?;
             send(&pidfd, Signal::SIGKILL as i32, name)?;
@@ -164,10 +184,10 @@ pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
         if container.status() != Status::Created {
             wait_for_record(store, id)?;
         }
-        if let Some(_lock) = Lock::wait(&store.folder(id))? {
-            if let Some(container) = store.load(id)? {
-                store.remove(&container.record)?;
-            }
+        if let Some(_lock) = Lock::wait(&store.folder(id))?
+            && let Some(container) = store.load(id)?
+        {
+            store.remove(&container.record)?;
         }
         output::print(&format!("{name}\n"));
         Ok(())

@@ -12,6 +12,7 @@ mod lifecycle;
 mod monitor;
 mod names;
 mod output;
+mod patchwork;
 mod run;
 mod store;
 mod supervise;
@@ -31,7 +32,10 @@ const SPEC_VERSION: &str = "1.2.1";
 
 fn main() -> ExitCode {
     let name = std::env::args_os().next().unwrap_or_default();
-    let name = std::path::Path::new(&name).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = std::path::Path::new(&name)
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
     if matches!(name.as_str(), "minibox-oci" | "runc" | "crun") {
         return oci();
     }
@@ -41,7 +45,10 @@ fn main() -> ExitCode {
     };
     terminal::restore_on_panic();
     if cli.debug {
-        let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_max_level(tracing::Level::TRACE);
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .with_max_level(tracing::Level::TRACE);
         subscriber.init();
     }
     match drive(cli) {
@@ -63,24 +70,71 @@ fn oci() -> ExitCode {
         ));
         return ExitCode::SUCCESS;
     }
-    output::note("the OCI command line (create, start, state, …) is not part of this version; `minibox run` runs containers");
+    output::note(
+        "the OCI command line (create, start, state, …) is not part of this version; `minibox run` runs containers",
+    );
     ExitCode::FAILURE
 }
 
+/// Words of the engines' command line that people's does not have.
+const ENGINES: [&str; 24] = [
+    "--bundle",
+    "--console-socket",
+    "--pid-file",
+    "--pidfd-socket",
+    "--root",
+    "--log",
+    "--log-format",
+    "--systemd-cgroup",
+    "--cgroup-manager",
+    "--rootless",
+    "--no-pivot",
+    "--no-new-keyring",
+    "--preserve-fds",
+    "--no-subreaper",
+    "--keep",
+    "create",
+    "start",
+    "state",
+    "delete",
+    "spec",
+    "features",
+    "list",
+    "events",
+    "checkpoint",
+];
+
 /// A command line that cannot be parsed: docker's 125; help and version are no errors.
 fn usage(error: &clap::Error) -> ExitCode {
-    use clap::error::ErrorKind;
-    let engines = ["--bundle", "--console-socket", "--pid-file", "--root", "--log-format", "--systemd-cgroup"];
-    if let Some(flag) = std::env::args().skip(1).find(|arg| engines.contains(&arg.split('=').next().unwrap_or_default())) {
-        if error.kind() == ErrorKind::UnknownArgument {
-            output::note(&format!("{flag} belongs to the engines' command line: call minibox-oci for that"));
-            return ExitCode::from(125);
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let unknown = error.context().find_map(|(kind, value)| match (kind, value) {
+        (ContextKind::InvalidArg | ContextKind::InvalidSubcommand, ContextValue::String(word)) => {
+            Some(word.split('=').next().unwrap_or_default().to_owned())
         }
+        _ => None,
+    });
+    if let Some(word) = unknown.filter(|word| ENGINES.contains(&word.as_str())) {
+        output::note(&format!(
+            "{word} belongs to the engines' command line: call minibox-oci for that"
+        ));
+        return ExitCode::from(125);
     }
-    let _ = error.print();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        _ => ExitCode::from(125),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        _ => {
+            // "to pass X as a value, use `-- X`" would make X the root filesystem.
+            let text = error.render().to_string();
+            let kept: Vec<&str> =
+                text.lines().filter(|line| !line.contains("as a value, use")).collect();
+            let _ = std::io::Write::write_all(
+                &mut std::io::stderr(),
+                (kept.join("\n") + "\n").as_bytes(),
+            );
+            ExitCode::from(125)
+        }
     }
 }
 
@@ -88,14 +142,21 @@ fn drive(cli: Cli) -> Result<u8> {
     match &cli.verb {
         Verb::Version => {
             let commit = option_env!("MINIBOX_COMMIT").unwrap_or("unknown");
-            output::print(&format!("minibox {}\ncommit: {commit}\nspec: {SPEC_VERSION}\n", env!("CARGO_PKG_VERSION")));
+            output::print(&format!(
+                "minibox {}\ncommit: {commit}\nspec: {SPEC_VERSION}\n",
+                env!("CARGO_PKG_VERSION")
+            ));
             return Ok(0);
         }
         Verb::Steps(args) if args.format == "markdown" => {
             output::print(&step::to_markdown());
             return Ok(0);
         }
-        Verb::Steps(args) => return Err(Error::new(format!("--format {:?} is not known", args.format)).hint("markdown")),
+        Verb::Steps(args) => {
+            return Err(
+                Error::new(format!("--format {:?} is not known", args.format)).hint("markdown")
+            );
+        }
         _ => {}
     }
     let store = Store::open(cli.run_dir, cli.data_dir)?;
@@ -126,7 +187,7 @@ fn up_to_date(store: &Store, container: Container) -> Result<Option<Container>> 
             monitor::take_over(store, &container)?;
         }
     } else {
-        store.settle(container)?;
+        store.settle(&container)?;
     }
     store.load(&id)
 }

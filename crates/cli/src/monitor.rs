@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use minibox_runtime::state::{self, Lock, ProcessId, State};
 use minibox_runtime::sys::{self, Forked};
@@ -67,13 +67,20 @@ impl Pipes {
     /// Makes the FIFOs of a container without terminal; the monitor's ends and the program's.
     pub(crate) fn make(folder: &Path, interactive: bool) -> Result<(Pipes, [Option<OwnedFd>; 3])> {
         for name in ["stdin", "stdout", "stderr"] {
-            nix::unistd::mkfifo(&folder.join(name), nix::sys::stat::Mode::from_bits_truncate(0o600))
-                .map_err(|errno| Error::new(format!("cannot make {}", folder.join(name).display())).errno(errno))?;
+            nix::unistd::mkfifo(
+                &folder.join(name),
+                nix::sys::stat::Mode::from_bits_truncate(0o600),
+            )
+            .map_err(|errno| {
+                Error::new(format!("cannot make {}", folder.join(name).display())).errno(errno)
+            })?;
         }
         let pipes = Pipes::open(folder, interactive)?;
         // The program's end is open both ways: it is its own reader when the monitor dies.
-        let theirs = |name: &str| open_fifo(&folder.join(name), true, 0).map(|file| Some(file.into()));
-        let null = || File::open("/dev/null").map_err(|e| Error::of_io("open", "/dev/null".as_ref(), &e));
+        let theirs =
+            |name: &str| open_fifo(&folder.join(name), true, 0).map(|file| Some(file.into()));
+        let null =
+            || File::open("/dev/null").map_err(|e| Error::of_io("open", "/dev/null".as_ref(), &e));
         let stdin: OwnedFd = if interactive {
             // Read only, so that it sees the end of its input; the monitor's end above lets it open.
             File::open(folder.join("stdin")).map_err(|e| Error::of_io("open", folder, &e))?.into()
@@ -91,7 +98,11 @@ impl Pipes {
             let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(&path);
             file.map(Some).map_err(|e| Error::of_io("open", &path, &e))
         };
-        let input = if interactive { Some(open_fifo(&folder.join("stdin"), true, libc::O_NONBLOCK)?) } else { None };
+        let input = if interactive {
+            Some(open_fifo(&folder.join("stdin"), true, libc::O_NONBLOCK)?)
+        } else {
+            None
+        };
         Ok(Pipes { outputs: [read("stdout")?, read("stderr")?], _input: input })
     }
 }
@@ -115,9 +126,12 @@ pub(crate) struct Birth<'a> {
 
 /// Starts the monitor, which starts the container; the caller's end of the line to it.
 pub(crate) fn start(birth: Birth<'_>) -> Result<OwnedFd> {
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-        .map_err(|errno| Error::new("cannot make a socket pair").errno(errno))?;
-    match sys::clone3(0, None).map_err(|fault| Error::of_fault("cannot start the monitor", fault))? {
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(|errno| Error::new("cannot make a socket pair").errno(errno))?;
+    match sys::clone3(0, None)
+        .map_err(|fault| Error::of_fault("cannot start the monitor", fault))?
+    {
         Forked::Child => {
             drop(ours);
             be_the_monitor(birth, theirs)
@@ -141,17 +155,19 @@ fn be_the_monitor(birth: Birth<'_>, client: OwnedFd) -> ! {
     let Birth { store, mut record, lock, plan, pipes, mut teller, has_owner } = birth;
     // A session of its own: neither Ctrl-C nor the end of the caller's terminal concerns it.
     let _ = sys::setsid();
-    let started = minibox_runtime::spawn::start(&plan, &mut |event| teller.hear(event)).and_then(|running| {
-        record.started = Some(now());
-        let init = ProcessId::of(running.pid).unwrap_or(ProcessId { pid: running.pid, start_time: 0 });
-        let written = write_state(store, &record, init).and_then(|()| store.save(&record));
-        if let Err(error) = written {
-            let _ = sys::pidfd_send_signal(running.pidfd.as_raw_fd(), libc::SIGKILL);
-            let _ = reap_blocking(&running.pidfd);
-            return Err(error);
-        }
-        Ok(running)
-    });
+    let started =
+        minibox_runtime::spawn::start(&plan, &mut |event| teller.hear(event)).and_then(|running| {
+            record.started = Some(now());
+            let init =
+                ProcessId::of(running.pid).unwrap_or(ProcessId { pid: running.pid, start_time: 0 });
+            let written = write_state(store, &record, init).and_then(|()| store.save(&record));
+            if let Err(error) = written {
+                let _ = sys::pidfd_send_signal(running.pidfd.as_raw_fd(), libc::SIGKILL);
+                let _ = reap_blocking(&running.pidfd);
+                return Err(error);
+            }
+            Ok(running)
+        });
     drop(plan);
     let running = match started {
         Ok(running) => running,
@@ -164,7 +180,6 @@ fn be_the_monitor(birth: Birth<'_>, client: OwnedFd) -> ! {
         }
     };
     teller.finish();
-    drop(teller);
     drop(lock);
     tell(&client, to_client::STARTED, &running.pid.to_ne_bytes());
     let monitor = Monitor {
@@ -250,7 +265,11 @@ impl Monitor {
         loop {
             let mut polled = vec![PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
             let owner = self.owner.as_ref().map(|owner| owner.socket.as_fd());
-            let sources = [self.console.as_ref(), self.pipes.outputs[0].as_ref(), self.pipes.outputs[1].as_ref()];
+            let sources = [
+                self.console.as_ref(),
+                self.pipes.outputs[0].as_ref(),
+                self.pipes.outputs[1].as_ref(),
+            ];
             let mut at = [None; 3];
             for (place, source) in at.iter_mut().zip(sources) {
                 if let Some(source) = source {
@@ -282,7 +301,8 @@ impl Monitor {
 
     /// Reads one bufferful of the console (0), stdout (1) or stderr (2); false at its end.
     fn read_output(&mut self, source: usize, buffer: &mut [u8]) -> bool {
-        let slot = if source == 0 { &mut self.console } else { &mut self.pipes.outputs[source - 1] };
+        let slot =
+            if source == 0 { &mut self.console } else { &mut self.pipes.outputs[source - 1] };
         let Some(file) = slot else { return false };
         let count = match sys::read(file.as_raw_fd(), buffer) {
             Err(fault) if fault.errno == Errno::EAGAIN => return false,
@@ -330,7 +350,11 @@ impl Monitor {
             }
             (to_monitor::SIZE, &[a, b, c, d]) => {
                 if let Some(console) = &self.console {
-                    let _ = sys::set_winsize(console.as_raw_fd(), u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
+                    let _ = sys::set_winsize(
+                        console.as_raw_fd(),
+                        u16::from_ne_bytes([a, b]),
+                        u16::from_ne_bytes([c, d]),
+                    );
                 }
             }
             (to_monitor::SIGNAL, &[signal]) => {
@@ -346,7 +370,7 @@ impl Monitor {
         let ended = if self.is_our_child {
             reap(self.pidfd.as_fd())
         } else {
-            sys::pidfd_exit_status(self.pidfd.as_raw_fd()).map(Ended::of_raw)
+            exit_of_a_strangers_child(&self.pidfd)
         };
         for source in 0..3 {
             while self.read_output(source, buffer) {}
@@ -354,7 +378,9 @@ impl Monitor {
         let mut note = (ended.is_none())
             .then(|| String::from("its first monitor was killed, and this kernel (before 6.15) tells its exit status to nobody else"));
         let folder = store.folder(id);
-        if let (Ok(Some(_lock)), Ok(Some(Container { mut record, .. }))) = (Lock::wait(&folder), store.load(id)) {
+        if let (Ok(Some(_lock)), Ok(Some(Container { mut record, .. }))) =
+            (Lock::wait(&folder), store.load(id))
+        {
             let exit = describe_end(&record, ended, note.take());
             note.clone_from(&exit.note);
             let _ = store.end(&mut record, exit);
@@ -368,25 +394,41 @@ impl Monitor {
     }
 }
 
+/// The status of a process whose own parent must first collect it: the host's init, within moments.
+fn exit_of_a_strangers_child(pidfd: &OwnedFd) -> Option<Ended> {
+    for _ in 0..100 {
+        if let Some(status) = sys::pidfd_exit_status(pidfd.as_raw_fd()) {
+            return Some(Ended::of_raw(status));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    None
+}
+
 /// The record of an end, with the reason where the kernel gives one.
 pub(crate) fn describe_end(record: &Record, ended: Option<Ended>, note: Option<String>) -> Exit {
-    let container = Container { record: record.clone(), state: None };
+    let container = Container { record: record.clone(), state: None, state_is_damaged: false };
     let cgroup = container.cgroup();
     let kills = cgroup.as_ref().map_or(0, minibox_runtime::cgroup::Cgroup::oom_kills);
     let out_of_memory = kills > 0 && ended.is_none_or(|e| e.killed);
     let limit = cgroup.as_ref().and_then(minibox_runtime::cgroup::Cgroup::memory_limit);
     let memory = limit.map_or_else(String::new, |bytes| format!(" of {} MiB", bytes >> 20));
-    let note = note.or_else(|| out_of_memory.then(|| format!("out of memory: the kernel killed it at its limit{memory}")));
+    let note = note.or_else(|| {
+        out_of_memory.then(|| format!("out of memory: the kernel killed it at its limit{memory}"))
+    });
     Exit { code: ended.map(|e| e.code), out_of_memory, finished: now(), note }
 }
 
 /// Starts a monitor for a container that runs without one. Called by the next verb that meets it.
 pub(crate) fn take_over(store: &Store, container: &Container) -> Result<()> {
     let id = &container.record.id;
-    let Some(lock) = Lock::try_now(&store.folder(id))? else { return Ok(()) };
+    let Some(lock) = Lock::try_now(&store.folder(id))? else {
+        return Ok(());
+    };
     let (ours, theirs) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
         .map_err(|errno| Error::new("cannot make a pipe").errno(errno))?;
-    let forked = sys::clone3(0, None).map_err(|fault| Error::of_fault("cannot start a monitor", fault))?;
+    let forked =
+        sys::clone3(0, None).map_err(|fault| Error::of_fault("cannot start a monitor", fault))?;
     if let Forked::Parent { .. } = forked {
         std::mem::forget(lock);
         drop(theirs);
@@ -397,13 +439,28 @@ pub(crate) fn take_over(store: &Store, container: &Container) -> Result<()> {
     drop(ours);
     let _ = sys::setsid();
     let taken = (|| {
-        let now = store.load(id)?.filter(|c| !c.is_kept()).ok_or_else(|| Error::new("somebody else was first"))?;
+        let now = store
+            .load(id)?
+            .filter(|c| !c.is_kept())
+            .ok_or_else(|| Error::new("somebody else was first"))?;
         let (pid, pidfd) = now.hold()?;
         let init = now.state.as_ref().map_or(ProcessId { pid, start_time: 0 }, |state| state.init);
         write_state(store, &now.record, init)?;
         let folder = store.run_folder(id);
-        let pipes = if now.record.terminal { Pipes::default() } else { Pipes::open(&folder, false)? };
-        Ok::<_, Error>((Monitor { log: Log::open(&store.folder(id)), pid, pidfd, is_our_child: false, console: None, pipes, owner: None }, now.record.name))
+        let pipes =
+            if now.record.terminal { Pipes::default() } else { Pipes::open(&folder, false)? };
+        Ok::<_, Error>((
+            Monitor {
+                log: Log::open(&store.folder(id)),
+                pid,
+                pidfd,
+                is_our_child: false,
+                console: None,
+                pipes,
+                owner: None,
+            },
+            now.record.name,
+        ))
     })();
     let Ok((monitor, name)) = taken else { sys::exit_now(1) };
     drop(lock);
@@ -421,7 +478,14 @@ struct Log {
 
 impl Log {
     fn open(folder: &Path) -> Log {
-        Log { file: File::options().append(true).create(true).mode(0o600).open(folder.join("log")).ok() }
+        Log {
+            file: File::options()
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(folder.join("log"))
+                .ok(),
+        }
     }
 
     /// A full disk loses lines; it never blocks the container.
@@ -440,7 +504,12 @@ impl Log {
 }
 
 /// The client of a monitor: the caller's terminal on one side, the container's on the other.
-pub(crate) fn attend(socket: &OwnedFd, interactive: bool, name: &str, signals: &nix::sys::signalfd::SignalFd) -> Result<Attended> {
+pub(crate) fn attend(
+    socket: &OwnedFd,
+    interactive: bool,
+    name: &str,
+    signals: &nix::sys::signalfd::SignalFd,
+) -> Result<Attended> {
     use nix::sys::signal::Signal;
     use std::io::IsTerminal;
     let mut buffer = vec![0; MESSAGE];
@@ -455,7 +524,10 @@ pub(crate) fn attend(socket: &OwnedFd, interactive: bool, name: &str, signals: &
     let mut reading = interactive;
     let mut keys = DetachKeys::default();
     loop {
-        let mut polled = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        let mut polled = vec![
+            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
         if reading {
             polled.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
         }
@@ -510,7 +582,9 @@ pub(crate) fn attend(socket: &OwnedFd, interactive: bool, name: &str, signals: &
             if leave {
                 tell(socket, to_monitor::DETACH, &[]);
                 drop(raw);
-                output::note(&format!("left {name} running; `minibox ps` shows it, `minibox stop {name}` ends it"));
+                output::note(&format!(
+                    "left {name} running; `minibox ps` shows it, `minibox stop {name}` ends it"
+                ));
                 return Ok(Attended::Left);
             }
         }

@@ -3,19 +3,21 @@
 use std::io::Read;
 
 const QUALITIES: &[&str] = &[
-    "able", "bold", "brave", "bright", "brisk", "calm", "clear", "clever", "cosy", "eager", "fair", "fleet",
-    "fond", "fresh", "gentle", "glad", "golden", "grand", "happy", "hardy", "honest", "jolly", "keen", "kind",
-    "light", "lively", "lucky", "merry", "mild", "neat", "noble", "patient", "plain", "polite", "proud", "quick",
-    "quiet", "ready", "rosy", "serene", "sharp", "silver", "smart", "snug", "steady", "still", "sunny", "swift",
-    "tidy", "trim", "true", "warm", "wise", "witty", "young", "zesty",
+    "able", "bold", "brave", "bright", "brisk", "calm", "clear", "clever", "cosy", "eager", "fair",
+    "fleet", "fond", "fresh", "gentle", "glad", "golden", "grand", "happy", "hardy", "honest",
+    "jolly", "keen", "kind", "light", "lively", "lucky", "merry", "mild", "neat", "noble",
+    "patient", "plain", "polite", "proud", "quick", "quiet", "ready", "rosy", "serene", "sharp",
+    "silver", "smart", "snug", "steady", "still", "sunny", "swift", "tidy", "trim", "true", "warm",
+    "wise", "witty", "young", "zesty",
 ];
 
 const ANIMALS: &[&str] = &[
-    "badger", "bear", "beaver", "bee", "bison", "canary", "cat", "crane", "cuckoo", "deer", "dolphin", "dove",
-    "duck", "eagle", "falcon", "finch", "fox", "gecko", "goose", "hare", "hawk", "hedgehog", "heron", "horse",
-    "jay", "koala", "lark", "lemur", "lion", "lynx", "magpie", "marten", "mole", "moose", "mouse", "newt", "otter",
-    "owl", "panda", "panther", "pigeon", "puffin", "rabbit", "raven", "robin", "seal", "sparrow", "squirrel",
-    "stork", "swallow", "swan", "tiger", "toad", "turtle", "whale", "wolf", "wren", "yak",
+    "badger", "bear", "beaver", "bee", "bison", "canary", "cat", "crane", "cuckoo", "deer",
+    "dolphin", "dove", "duck", "eagle", "falcon", "finch", "fox", "gecko", "goose", "hare", "hawk",
+    "hedgehog", "heron", "horse", "jay", "koala", "lark", "lemur", "lion", "lynx", "magpie",
+    "marten", "mole", "moose", "mouse", "newt", "otter", "owl", "panda", "panther", "pigeon",
+    "puffin", "rabbit", "raven", "robin", "seal", "sparrow", "squirrel", "stork", "swallow",
+    "swan", "tiger", "toad", "turtle", "whale", "wolf", "wren", "yak",
 ];
 
 /// `N` random bytes from the kernel.
@@ -34,13 +36,11 @@ pub(crate) fn new_id() -> String {
 
 /// A name; after some collisions one with a number.
 pub(crate) fn new_name(attempt: u32) -> String {
-    let [a, b, c, d] = random();
-    let pick = |list: &[&'static str], high: u8, low: u8| {
-        list[usize::from(u16::from_be_bytes([high, low])) % list.len()]
-    };
-    let [e, f] = random();
-    let name = format!("{}-{}", pick(QUALITIES, a, b), pick(ANIMALS, c, d));
-    if attempt < 8 { name } else { format!("{name}-{}", u16::from_be_bytes([e, f])) }
+    let bytes: [u8; 6] = random();
+    let number = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    let pick = |list: &[&'static str], at: usize| list[usize::from(number(at)) % list.len()];
+    let name = format!("{}-{}", pick(QUALITIES, 0), pick(ANIMALS, 2));
+    if attempt < 8 { name } else { format!("{name}-{}", number(4)) }
 }
 
 #[cfg(test)]

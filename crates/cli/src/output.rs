@@ -41,7 +41,9 @@ pub(crate) fn colours(stream: &impl IsTerminal) -> bool {
 /// Columns as wide as their widest cell, two spaces apart.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|c| c.width()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|r| r.get(column)).map(|c| c.width()).max().unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
@@ -65,7 +67,9 @@ pub(crate) fn ago(rfc3339: &str) -> String {
 /// A duration in its largest unit.
 fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
-    let plural = |n: u64, unit: &str| if n == 1 { format!("1 {unit}") } else { format!("{n} {unit}s") };
+    let plural = |n: u64, unit: &str| {
+        if n == 1 { format!("1 {unit}") } else { format!("{n} {unit}s") }
+    };
     match seconds {
         0..60 => plural(seconds, "second"),
         60..3600 => plural(seconds / 60, "minute"),
@@ -116,7 +120,10 @@ mod tests {
 
     #[test]
     fn words_are_quoted_for_a_shell() {
-        assert_eq!(shell_words(&["a b".into(), "c'd".into(), "-e".into(), String::new()]), r"'a b' 'c'\''d' -e ''");
+        assert_eq!(
+            shell_words(&["a b".into(), "c'd".into(), "-e".into(), String::new()]),
+            r"'a b' 'c'\''d' -e ''"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use minibox_runtime::cgroup::{Cgroup, Layout};
+use minibox_runtime::cgroup::{self, Cgroup, Layout};
 use minibox_runtime::idmap::{self, IdMap};
 use minibox_runtime::state::{self, Lock, ProcessId, State};
 use minibox_runtime::{Blame, Choices, Error, Layer, Plan, Result};
@@ -18,6 +18,7 @@ use crate::explain::Teller;
 use crate::host;
 use crate::monitor::{self, Attended, Birth, MESSAGE, Pipes, to_client};
 use crate::output;
+use crate::patchwork;
 use crate::store::{Record, Store, now};
 use crate::supervise::{self, Streams};
 use crate::terminal;
@@ -31,14 +32,10 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
         return dry_run(store, args, &wishes, id_map.as_ref(), form);
     }
     let (id, name, lock) = store.create(args.name.as_deref())?;
-    let prepared = prepare(store, args, &wishes, id_map, &id, &name);
-    let (record, spec) = match prepared {
-        Ok(prepared) => prepared,
-        Err((record, error)) => {
-            let _ = store.remove(&record);
-            return Err(error);
-        }
-    };
+    let mut record = new_record(args, id_map, &id, &name);
+    let spec = prepare(store, args, &wishes, &mut record).inspect_err(|_| {
+        let _ = store.remove(&record);
+    })?;
     let teller = Teller::new(args.explain, args.step);
     let monitored = record.monitored;
     let result = if monitored {
@@ -79,36 +76,20 @@ fn cgroup_for(store: &Store, args: &RunArgs, id: &str) -> Result<Option<Cgroup>>
     .into_iter()
     .flatten()
     .collect();
-    if idmap::needs_user_namespace() {
+    if !cgroup::is_writable(&Layout::detect()) {
         if !asked.is_empty() {
             output::note(&format!(
-                "{} has no effect: a plain user may not make cgroups here; run as root for limits",
+                "{} has no effect: this user may not make cgroups here; run as root for limits",
                 asked.join(", ")
             ));
         }
         return Ok(None);
     }
-    let cgroup = Cgroup::at(&Layout::detect(), &format!("{}/{id}", store.cgroup_parent))?;
-    if !cgroup.is_possible() {
-        if !asked.is_empty() {
-            return Err(Error::new(format!("{}: this machine has no cgroups mounted", asked.join(", ")))
-                .hint("mount -t cgroup2 none /sys/fs/cgroup"));
-        }
-        return Ok(None);
-    }
-    Ok(Some(cgroup))
+    Cgroup::at(&Layout::detect(), &format!("{}/{id}", store.cgroup_parent)).map(Some)
 }
 
-/// Writes down everything that will be made, then makes the files of its own.
-fn prepare(
-    store: &Store,
-    args: &RunArgs,
-    wishes: &Wishes,
-    id_map: Option<IdMap>,
-    id: &str,
-    name: &str,
-) -> std::result::Result<(Record, oci::Spec), (Record, Error)> {
-    let mut record = Record {
+fn new_record(args: &RunArgs, id_map: Option<IdMap>, id: &str, name: &str) -> Record {
+    Record {
         version: 1,
         id: id.to_owned(),
         name: name.to_owned(),
@@ -123,51 +104,95 @@ fn prepare(
         monitored: args.detach || args.process.tty,
         started: None,
         exit: None,
-    };
-    let spec = (|| {
-        record.cgroup = cgroup_for(store, args, id)?.map(|cgroup| cgroup.path);
-        if !args.rw {
-            let (place, in_memory) = store.place_for_layer(id)?;
-            if in_memory {
-                output::note_once(
-                    &store.data,
-                    "layer-in-memory",
-                    &format!("{} lies on an overlay filesystem, so what containers write goes to memory ({}) and is gone at a reboot", store.data.display(), place.display()),
-                );
-            }
-            record.layer = Some(place);
-        }
-        if fs::canonicalize(&args.rootfs).is_ok_and(|path| path == Path::new("/")) {
-            output::note_once(&store.data, "root-slash", "with `/` as ROOTFS the filesystems mounted below it (such as /home on a disk of its own) are not seen inside");
-        }
-        store.save(&record)?;
-        let hostname = hostname(args, wishes, name);
-        let files = own_files(&store.folder(id), wishes.host_network, &hostname)?;
-        let place = config::Place {
-            id_map: record.id_map.as_ref(),
-            cgroup: record.cgroup.as_deref(),
-            hostname: &hostname,
-            files: &files,
-        };
-        let spec = config::build(args, wishes, &place)?;
-        state::save(&store.folder(id).join("config.json"), &spec)?;
-        private_folder(&store.run_folder(id))?;
-        if let Some(layer) = &record.layer {
-            for part in ["upper", "work"] {
-                private_folder(&layer.join(part))?;
-            }
-            copy_mode(&args.rootfs, &layer.join("upper"));
-        }
-        Ok(spec)
-    })();
-    match spec {
-        Ok(spec) => Ok((record, spec)),
-        Err(error) => Err((record, error)),
     }
 }
 
+/// Writes down everything that will be made, then makes the files of its own.
+fn prepare(
+    store: &Store,
+    args: &RunArgs,
+    wishes: &Wishes,
+    record: &mut Record,
+) -> Result<oci::Spec> {
+    let (id, folder) = (record.id.clone(), store.folder(&record.id));
+    record.cgroup = cgroup_for(store, args, &id)?.map(|cgroup| cgroup.path);
+    if !args.rw {
+        record.layer = Some(place_for_layer(store, &id)?);
+    }
+    if absolute_rootfs(args) == Path::new("/") && !needs_patchwork(args, record) {
+        let text = "with `/` as ROOTFS the filesystems mounted below it (such as /home on a disk of its own) are not seen inside";
+        output::note_once(&store.data, "root-slash", text);
+    }
+    store.save(record)?;
+
+    let hostname = hostname(args, wishes, &record.name);
+    let files = own_files(&folder, wishes.host_network, &hostname)?;
+    let place = config::Place {
+        id_map: record.id_map.as_ref(),
+        cgroup: record.cgroup.as_deref(),
+        hostname: &hostname,
+        files: &files,
+    };
+    let mut spec = config::build(args, wishes, &place)?;
+    if let (Some(layer), true) = (&record.layer, needs_patchwork(args, record)) {
+        let patchwork = patchwork::make(&absolute_rootfs(args), layer)?;
+        output::note_once(
+            &store.data,
+            "patchwork",
+            &format!(
+                "mounts of the host lie below {}; what is in them is not seen inside (empty: {})",
+                args.rootfs.display(),
+                patchwork.empty.join(" ")
+            ),
+        );
+        if let Some(root) = spec.root_mut() {
+            root.set_path(patchwork.root);
+        }
+        if let Some(mounts) = spec.mounts_mut() {
+            mounts.splice(0..0, patchwork.mounts);
+        }
+    }
+    state::save(&folder.join("config.json"), &spec)?;
+    private_folder(&store.run_folder(&id))?;
+    if let Some(layer) = &record.layer {
+        for part in ["upper", "work"] {
+            private_folder(&layer.join(part))?;
+        }
+        copy_mode(&args.rootfs, &layer.join("upper"));
+    }
+    Ok(spec)
+}
+
+fn absolute_rootfs(args: &RunArgs) -> PathBuf {
+    fs::canonicalize(&args.rootfs).unwrap_or_else(|_| args.rootfs.clone())
+}
+
+/// A plain user may not lay one overlay over a root with mounts below it.
+fn needs_patchwork(args: &RunArgs, record: &Record) -> bool {
+    record.id_map.is_some()
+        && !args.rw
+        && !patchwork::mounts_below(&absolute_rootfs(args)).is_empty()
+}
+
+fn place_for_layer(store: &Store, id: &str) -> Result<PathBuf> {
+    let (place, in_memory) = store.place_for_layer(id)?;
+    if in_memory {
+        let text = format!(
+            "{} lies on an overlay filesystem, so what containers write goes to memory ({}) and is gone at a reboot",
+            store.data.display(),
+            place.display()
+        );
+        output::note_once(&store.data, "layer-in-memory", &text);
+    }
+    Ok(place)
+}
+
 fn private_folder(path: &Path) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| Error::of_io("make the folder", path, &e))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| Error::of_io("make the folder", path, &e))
 }
 
 /// The root of an overlay is the upper folder: it must look like the root it stands for.
@@ -178,7 +203,9 @@ fn copy_mode(from: &Path, to: &Path) {
 }
 
 fn hostname(args: &RunArgs, wishes: &Wishes, name: &str) -> String {
-    let default = || if wishes.host_network { host::hostname() } else { name.chars().take(63).collect() };
+    let default = || {
+        if wishes.host_network { host::hostname() } else { name.chars().take(63).collect() }
+    };
     args.hostname.clone().unwrap_or_else(default)
 }
 
@@ -197,19 +224,24 @@ fn own_files(folder: &Path, host_network: bool, hostname: &str) -> Result<OwnFil
     })
 }
 
-fn choices(args: &RunArgs, record: &Record, teller: &Teller) -> Choices {
-    Choices {
-        layer: record.layer.as_ref().map(|folder| Layer { upper: folder.join("upper"), work: folder.join("work") }),
+fn choices(args: &RunArgs, record: &Record, teller: &Teller) -> Result<Choices> {
+    Ok(Choices {
+        layer: record
+            .layer
+            .as_ref()
+            .filter(|_| !needs_patchwork(args, record))
+            .map(|folder| Layer { upper: folder.join("upper"), work: folder.join("work") }),
         console_size: terminal::size(),
         listening: teller.listening(),
-        fail_at: crate::trial::fail_at(),
+        fail_at: crate::trial::fail_at()?,
         die_with_parent: !args.detach,
         ..Choices::default()
-    }
+    })
 }
 
 fn plan(spec: &oci::Spec, record: &Record, choices: Choices) -> Result<Plan> {
-    let cgroup = record.cgroup.as_deref().map(|path| Cgroup::at(&Layout::detect(), path)).transpose()?;
+    let cgroup =
+        record.cgroup.as_deref().map(|path| Cgroup::at(&Layout::detect(), path)).transpose()?;
     Plan::new(spec, cgroup, choices)
 }
 
@@ -222,7 +254,7 @@ fn run_in_foreground(
     mut teller: Teller,
 ) -> Result<u8> {
     let mut streams = Streams::new(args.process.interactive)?;
-    let mut choices = choices(args, &record, &teller);
+    let mut choices = choices(args, &record, &teller)?;
     choices.stdio = std::mem::take(&mut streams.theirs);
     let plan = plan(spec, &record, choices)?;
     let signals = supervise::catch_signals()?;
@@ -242,12 +274,15 @@ fn run_in_foreground(
     state::save(&store.run_folder(&record.id).join("state.json"), &state)?;
     store.save(&record)?;
     drop(lock);
-    let ended = supervise::stay(running, streams, &signals, args.process.interactive, &record.name)?;
+    let ended =
+        supervise::stay(running, streams, &signals, args.process.interactive, &record.name)?;
     let exit = monitor::describe_end(&record, Some(ended), None);
     if let Some(note) = &exit.note {
         output::note(note);
     } else if ended.code == 0 && !args.process.interactive && is_shell(&args.command) {
-        output::note("a shell without -i has no input and ends at once; `minibox run -it ROOTFS sh` gives you one to type into");
+        output::note(
+            "a shell without -i has no input and ends at once; `minibox run -it ROOTFS sh` gives you one to type into",
+        );
     }
     // Whoever removes it meanwhile takes the record away; then there is nothing to write down.
     if let Some(_lock) = Lock::wait(&store.folder(&record.id))? {
@@ -258,7 +293,8 @@ fn run_in_foreground(
 
 fn is_shell(command: &[String]) -> bool {
     let program = command.first().map(|c| c.rsplit('/').next().unwrap_or(c));
-    command.len() == 1 && matches!(program, Some("sh" | "bash" | "ash" | "dash" | "zsh" | "busybox"))
+    command.len() == 1
+        && matches!(program, Some("sh" | "bash" | "ash" | "dash" | "zsh" | "busybox"))
 }
 
 fn run_monitored(
@@ -269,7 +305,7 @@ fn run_monitored(
     lock: Lock,
     teller: Teller,
 ) -> Result<u8> {
-    let mut choices = choices(args, &record, &teller);
+    let mut choices = choices(args, &record, &teller)?;
     // The monitor is the parent, and its death must not end the container.
     choices.die_with_parent = false;
     let pipes = if args.process.tty {
@@ -287,7 +323,9 @@ fn run_monitored(
     let pid = wait_for_start(&socket)?;
     let Some(signals) = signals else {
         output::print(&format!("{id}\n"));
-        output::note(&format!("[{name}] {pid}: the program's PID on this host; inside it is PID 1"));
+        output::note(&format!(
+            "[{name}] {pid}: the program's PID on this host; inside it is PID 1"
+        ));
         return Ok(0);
     };
     match monitor::attend(&socket, args.process.interactive, &name, &signals)? {
@@ -295,7 +333,9 @@ fn run_monitored(
         Attended::Left => Ok(0),
         // The container's record must stay: it may still run.
         Attended::MonitorGone => {
-            output::note(&format!("the monitor of {name} is gone; `minibox ps -a` shows what became of it"));
+            output::note(&format!(
+                "the monitor of {name} is gone; `minibox ps -a` shows what became of it"
+            ));
             Ok(125)
         }
     }
@@ -314,19 +354,31 @@ fn wait_for_start(socket: &OwnedFd) -> Result<i32> {
         }
     };
     match (count, buffer[0]) {
-        (5.., to_client::STARTED) => Ok(i32::from_ne_bytes([buffer[1], buffer[2], buffer[3], buffer[4]])),
+        (5.., to_client::STARTED) => {
+            Ok(i32::from_ne_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]))
+        }
         (2.., to_client::FAILED) => {
-            let blame = [Blame::NotExecutable, Blame::NotFound].into_iter().find(|b| b.exit_code() == buffer[1]);
+            let blame = [Blame::NotExecutable, Blame::NotFound]
+                .into_iter()
+                .find(|b| b.exit_code() == buffer[1]);
             let text = String::from_utf8_lossy(&buffer[2..count]).into_owned();
             Err(Error::new(text).blame(blame.unwrap_or(Blame::Minibox)))
         }
-        _ => Err(Error::new("the monitor was killed before it could start the container").hint("`minibox gc` finds what it left")),
+        _ => Err(Error::new("the monitor was killed before it could start the container")
+            .hint("`minibox gc` finds what it left")),
     }
 }
 
-fn dry_run(store: &Store, args: &RunArgs, wishes: &Wishes, id_map: Option<&IdMap>, form: DryRun) -> Result<u8> {
+fn dry_run(
+    store: &Store,
+    args: &RunArgs,
+    wishes: &Wishes,
+    id_map: Option<&IdMap>,
+    form: DryRun,
+) -> Result<u8> {
     let name = args.name.as_deref().unwrap_or("dry-run");
-    let scratch = tempfile::tempdir().map_err(|e| Error::of_io("make", &std::env::temp_dir(), &e))?;
+    let scratch =
+        tempfile::tempdir().map_err(|e| Error::of_io("make", &std::env::temp_dir(), &e))?;
     let hostname = hostname(args, wishes, name);
     let files = own_files(scratch.path(), wishes.host_network, &hostname)?;
     let cgroup = cgroup_for(store, args, name)?;
@@ -337,11 +389,19 @@ fn dry_run(store: &Store, args: &RunArgs, wishes: &Wishes, id_map: Option<&IdMap
         files: &files,
     };
     let spec = config::build(args, wishes, &place)?;
-    let layer = (!args.rw).then(|| Layer { upper: PathBuf::from("LAYER/upper"), work: PathBuf::from("LAYER/work") });
-    let plan = Plan::new(&spec, cgroup, Choices { layer, console_size: terminal::size(), ..Choices::default() })?;
-    output::print(&match form {
+    let layer = (!args.rw)
+        .then(|| Layer { upper: PathBuf::from("LAYER/upper"), work: PathBuf::from("LAYER/work") });
+    let plan = Plan::new(
+        &spec,
+        cgroup,
+        Choices { layer, console_size: terminal::size(), ..Choices::default() },
+    )?;
+    let text = match form {
         DryRun::Plan => dryrun::plan(&plan),
         DryRun::Sh => dryrun::script(&plan, &hostname, wishes.host_network),
-    });
+    };
+    // The files of its own are not made: a script makes them where it makes its layer.
+    let place = if matches!(form, DryRun::Sh) { "$LAYER" } else { "FILES" };
+    output::print(&text.replace(&scratch.path().display().to_string(), place));
     Ok(0)
 }

@@ -23,7 +23,7 @@ use std::time::SystemTime;
 use minibox_runtime::cgroup::{self, Cgroup, Layout};
 use minibox_runtime::idmap::{self, IdMap};
 use minibox_runtime::state::{self, Lock, State};
-use minibox_runtime::{Error, Result};
+use minibox_runtime::{Error, Result, sys};
 use nix::errno::Errno;
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
@@ -85,6 +85,8 @@ pub(crate) enum Status {
 pub(crate) struct Container {
     pub record: Record,
     pub state: Option<State>,
+    /// There is a state.json, and it cannot be read.
+    pub state_is_damaged: bool,
 }
 
 /// The folders of one user.
@@ -170,7 +172,8 @@ impl Store {
         let id = names::new_id();
         let folder = self.folder(&id);
         make_private(&folder)?;
-        let lock = Lock::wait(&folder)?.ok_or_else(|| Error::new("the new container's folder vanished"))?;
+        let lock = Lock::wait(&folder)?
+            .ok_or_else(|| Error::new("the new container's folder vanished"))?;
         let taken = |name: &str| std::os::unix::fs::symlink(&id, self.name_path(name));
         let mut attempt = 0;
         loop {
@@ -196,7 +199,8 @@ impl Store {
     /// A name whose container is gone may be taken again.
     fn free_dangling_name(&self, name: &str) -> bool {
         let path = self.name_path(name);
-        let dangling = fs::read_link(&path).is_ok_and(|id| !self.data.join("containers").join(id).exists());
+        let dangling =
+            fs::read_link(&path).is_ok_and(|id| !self.data.join("containers").join(id).exists());
         dangling && fs::remove_file(&path).is_ok()
     }
 
@@ -207,12 +211,22 @@ impl Store {
 
     /// Reads one container by its full id; `None` where there is none.
     pub(crate) fn load(&self, id: &str) -> Result<Option<Container>> {
-        let Some(record) = state::read::<Record>(&self.record_path(id))? else { return Ok(None) };
+        let Some(record) = state::read::<Record>(&self.record_path(id))? else {
+            return Ok(None);
+        };
         if record.version > VERSION {
             return Err(Error::new(format!("container {id} was made by a newer minibox")));
         }
-        let state = state::read(&self.run_folder(id).join("state.json")).unwrap_or(None);
-        Ok(Some(Container { record, state }))
+        let state = state::read(&self.run_folder(id).join("state.json"));
+        let state_is_damaged = state.is_err();
+        Ok(Some(Container { record, state: state.unwrap_or(None), state_is_damaged }))
+    }
+
+    /// Has it a record that this minibox, or a newer one, understands?
+    fn is_readable(&self, id: &str) -> bool {
+        let newer = |value: serde_json::Value| value["version"].as_u64() > Some(VERSION.into());
+        matches!(self.load(id), Ok(Some(_)))
+            || state::read(&self.record_path(id)).is_ok_and(|value| value.is_some_and(newer))
     }
 
     /// The ids of all folders, readable or not.
@@ -244,35 +258,56 @@ impl Store {
         match ids.as_slice() {
             [] => Err(none()),
             [id] => self.load(id)?.ok_or_else(none),
-            several => Err(Error::new(format!("{asked:?} is the beginning of {} ids", several.len()))
-                .hint("give more digits, or the name")),
+            several => {
+                Err(Error::new(format!("{asked:?} is the beginning of {} ids", several.len()))
+                    .hint("give more digits, or the name"))
+            }
         }
     }
 
     /// Finds a container and brings its record up to date with the machine.
     pub(crate) fn find_settled(&self, asked: &str) -> Result<Container> {
         let container = self.find(asked)?;
-        crate::up_to_date(self, container)?.ok_or_else(|| Error::new(format!("container {asked:?} has just been removed")))
+        crate::up_to_date(self, container)?
+            .ok_or_else(|| Error::new(format!("container {asked:?} has just been removed")))
     }
 
     /// Writes down the end of a container whose keeper is gone too, and takes its leftovers away.
-    pub(crate) fn settle(&self, container: Container) -> Result<()> {
-        if container.record.exit.is_some() || container.status() == Status::Running || container.is_kept() {
+    pub(crate) fn settle(&self, container: &Container) -> Result<()> {
+        if container.record.exit.is_some()
+            || container.status() == Status::Running
+            || container.is_kept()
+        {
             return Ok(());
         }
         // Locked: somebody is making it right now.
-        let Some(_lock) = Lock::try_now(&self.folder(&container.record.id))? else { return Ok(()) };
-        let Some(mut now) = self.load(&container.record.id)? else { return Ok(()) };
+        let Some(_lock) = Lock::try_now(&self.folder(&container.record.id))? else {
+            return Ok(());
+        };
+        let Some(mut now) = self.load(&container.record.id)? else {
+            return Ok(());
+        };
         if now.record.exit.is_some() || now.status() == Status::Running || now.is_kept() {
             return Ok(());
         }
+        if now.state_is_damaged {
+            kill_all_of(&now.record.id)?;
+        }
         let note = match &now.state {
-            Some(state) if state.boot_id == state::boot_id() => "nobody was left to see how it ended: its minibox process was killed",
+            _ if now.state_is_damaged => "its state.json was damaged, so it was killed",
+            Some(state) if state.boot_id == state::boot_id() => {
+                "nobody was left to see how it ended: its minibox process was killed"
+            }
             Some(_) => "the machine was restarted",
             None if now.record.started.is_some() => "the machine was restarted",
             None => "it was never started: minibox was killed before",
         };
-        let exit = Exit { code: None, out_of_memory: false, finished: self::now(), note: Some(note.to_owned()) };
+        let exit = Exit {
+            code: None,
+            out_of_memory: false,
+            finished: self::now(),
+            note: Some(note.to_owned()),
+        };
         self.end(&mut now.record, exit)
     }
 
@@ -320,31 +355,46 @@ impl Store {
         use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
         let own = self.folder(id);
         let shm = PathBuf::from(format!("/dev/shm/minibox-{}", Uid::effective()));
-        let is_overlay = |folder: &Path| statfs(folder).is_ok_and(|fs| fs.filesystem_type() == OVERLAYFS_SUPER_MAGIC);
+        let is_overlay = |folder: &Path| {
+            statfs(folder).is_ok_and(|fs| fs.filesystem_type() == OVERLAYFS_SUPER_MAGIC)
+        };
         if !is_overlay(&own) {
             return Ok((own.join("layer"), false));
         }
-        for (parent, place) in [(self.run.clone(), self.run.join("layers")), (PathBuf::from("/dev/shm"), shm)] {
+        for (parent, place) in
+            [(self.run.clone(), self.run.join("layers")), (PathBuf::from("/dev/shm"), shm)]
+        {
             if statfs(&parent).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC) {
                 make_private(&place)?;
                 return Ok((place.join(id), true));
             }
         }
-        Err(Error::new(format!("{} lies on an overlay filesystem, which cannot hold a layer", own.display()))
-            .hint("choose a folder on a disk with --data-dir, or write into the root folder with --rw"))
+        Err(Error::new(format!(
+            "{} lies on an overlay filesystem, which cannot hold a layer",
+            own.display()
+        ))
+        .hint("choose a folder on a disk with --data-dir, or write into the root folder with --rw"))
     }
 
     /// What a crash left behind, each with a word on what it is; `clear` removes it.
     pub(crate) fn garbage(&self, clear: bool) -> Result<Vec<String>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(self.data.join("containers")).into_iter().flatten().flatten() {
-            let Ok(id) = entry.file_name().into_string() else { continue };
+            let Ok(id) = entry.file_name().into_string() else {
+                continue;
+            };
             let folder = entry.path();
-            let Some(lock) = Lock::try_now(&folder)? else { continue };
+            let Some(lock) = Lock::try_now(&folder)? else {
+                continue;
+            };
             let removed = id.strip_prefix(".removed-");
-            let broken = removed.is_none() && !matches!(self.load(&id), Ok(Some(_)));
+            let broken = removed.is_none() && !self.is_readable(&id);
             if removed.is_some() || broken {
-                let word = if broken { "a container without a readable record" } else { "a half-removed container" };
+                let word = if broken {
+                    "a container without a readable record"
+                } else {
+                    "a half-removed container"
+                };
                 found.push(format!("{word}: {}", folder.display()));
                 if clear {
                     self.clear_folder(removed.unwrap_or(&id), &folder)?;
@@ -353,25 +403,39 @@ impl Store {
             }
             if let Ok(Some(container)) = self.load(&id) {
                 drop(lock);
-                let over = container.record.exit.is_none() && container.status() != Status::Running && !container.is_kept();
+                let over = container.record.exit.is_none()
+                    && container.status() != Status::Running
+                    && !container.is_kept();
                 if over {
-                    found.push(format!("a container whose end nobody wrote down: {}", container.record.name));
+                    found.push(format!(
+                        "a container whose end nobody wrote down: {}",
+                        container.record.name
+                    ));
                     if clear {
-                        self.settle(container)?;
+                        self.settle(&container)?;
                     }
                 }
             }
         }
         let alive = |id: &str| self.folder(id).exists();
         for entry in fs::read_dir(self.data.join("names")).into_iter().flatten().flatten() {
-            if fs::read_link(entry.path()).is_ok_and(|id| !self.data.join("containers").join(id).exists()) {
-                found.push(format!("a name without a container: {}", entry.file_name().to_string_lossy()));
+            if fs::read_link(entry.path())
+                .is_ok_and(|id| !self.data.join("containers").join(id).exists())
+            {
+                found.push(format!(
+                    "a name without a container: {}",
+                    entry.file_name().to_string_lossy()
+                ));
                 if clear {
                     let _ = fs::remove_file(entry.path());
                 }
             }
         }
-        let places = [self.run.clone(), self.run.join("layers"), PathBuf::from(format!("/dev/shm/minibox-{}", Uid::effective()))];
+        let places = [
+            self.run.clone(),
+            self.run.join("layers"),
+            PathBuf::from(format!("/dev/shm/minibox-{}", Uid::effective())),
+        ];
         for place in places {
             for entry in fs::read_dir(place).into_iter().flatten().flatten() {
                 let id = entry.file_name().to_string_lossy().into_owned();
@@ -400,6 +464,7 @@ impl Store {
 
     /// Clears a folder that has no readable record: everything that its id leads to.
     fn clear_folder(&self, id: &str, folder: &Path) -> Result<()> {
+        kill_all_of(id)?;
         Cgroup::at(&Layout::detect(), &format!("{}/{id}", self.cgroup_parent))?.remove()?;
         remove_tree(&self.run_folder(id), None)?;
         remove_tree(folder, Some(&IdMap::for_caller().0))
@@ -413,7 +478,9 @@ impl Container {
             return Status::Exited;
         }
         match &self.state {
-            Some(state) if state.boot_id == state::boot_id() && state.init.is_alive() => Status::Running,
+            Some(state) if state.boot_id == state::boot_id() && state.init.is_alive() => {
+                Status::Running
+            }
             Some(_) => Status::Exited,
             None if self.record.started.is_some() => Status::Exited,
             None => Status::Created,
@@ -431,7 +498,8 @@ impl Container {
             Error::new(format!("container {} is not running", self.record.name))
                 .hint("`minibox ps -a` shows when and how it ended")
         };
-        let state = self.state.as_ref().filter(|_| self.status() == Status::Running).ok_or_else(over)?;
+        let state =
+            self.state.as_ref().filter(|_| self.status() == Status::Running).ok_or_else(over)?;
         let held = minibox_runtime::join::hold(state.init.pid, state.init.start_time)?;
         held.map(|pidfd| (state.init.pid, pidfd)).ok_or_else(over)
     }
@@ -440,6 +508,29 @@ impl Container {
     pub(crate) fn cgroup(&self) -> Option<Cgroup> {
         Cgroup::at(&Layout::detect(), self.record.cgroup.as_deref()?).ok()
     }
+}
+
+/// Kills whatever lives in the mount namespace of container `id`, and waits for it: the way where no
+/// readable file tells its PID 1. Such a process has the container's own files mounted, below a folder
+/// that is called by the id.
+fn kill_all_of(id: &str) -> Result<()> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::{AsFd, AsRawFd};
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let Ok(pidfd) = sys::pidfd_open(pid) else { continue };
+        // Looked at after it is held, so that it cannot be another process by now.
+        let mounts = fs::read_to_string(entry.path().join("mountinfo")).unwrap_or_default();
+        if mounts.contains(id) {
+            sys::pidfd_send_signal(pidfd.as_raw_fd(), libc::SIGKILL)
+                .map_err(|fault| Error::of_fault(format!("cannot kill process {pid}"), fault))?;
+            let mut polled = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut polled, PollTimeout::from(5000_u16));
+        }
+    }
+    Ok(())
 }
 
 /// Removes a folder with all in it; nothing there is success. Files of subordinate ids are removed from
@@ -454,7 +545,10 @@ fn remove_tree(folder: &Path, id_map: Option<&IdMap>) -> Result<()> {
         return idmap::in_user_namespace(map, || {
             remove().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
         })
-        .map_err(|error| Error { what: format!("cannot remove {}: {}", folder.display(), error.what), ..error });
+        .map_err(|error| Error {
+            what: format!("cannot remove {}: {}", folder.display(), error.what),
+            ..error
+        });
     }
     Err(Error::of_io("remove", folder, &first))
 }

@@ -33,8 +33,9 @@ const FORWARDED: [Signal; 7] = [
 /// started, so that none is lost in between.
 pub(crate) fn catch_signals() -> Result<SignalFd> {
     let mut set = SigSet::empty();
-    FORWARDED.iter().for_each(|signal| set.add(*signal));
-    set.add(Signal::SIGWINCH);
+    for signal in FORWARDED.into_iter().chain([Signal::SIGWINCH]) {
+        set.add(signal);
+    }
     let failed = |errno| Error::new("cannot catch signals").errno(errno);
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).map_err(failed)?;
     SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)
@@ -61,14 +62,19 @@ impl Streams {
         let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(failed);
         let mut streams = Streams::default();
         if !interactive {
-            let null = std::fs::File::open("/dev/null").map_err(|e| Error::of_io("open", "/dev/null".as_ref(), &e))?;
+            let null = std::fs::File::open("/dev/null")
+                .map_err(|e| Error::of_io("open", "/dev/null".as_ref(), &e))?;
             streams.theirs[0] = Some(null.into());
         } else if std::io::stdin().is_terminal() {
             let (read, write) = pipe()?;
             streams.theirs[0] = Some(read);
             streams.input = Some(write);
         }
-        for (number, is_terminal) in [std::io::stdout().is_terminal(), std::io::stderr().is_terminal()].into_iter().enumerate() {
+        for (number, is_terminal) in
+            [std::io::stdout().is_terminal(), std::io::stderr().is_terminal()]
+                .into_iter()
+                .enumerate()
+        {
             if is_terminal {
                 let (read, write) = pipe()?;
                 streams.theirs[number + 1] = Some(write);
@@ -93,7 +99,9 @@ impl Ended {
     pub(crate) fn of(status: WaitStatus) -> Ended {
         match status {
             WaitStatus::Exited(_, code) => Ended { code, killed: false },
-            WaitStatus::Signaled(_, signal, _) => Ended { code: 128 + signal as i32, killed: signal == Signal::SIGKILL },
+            WaitStatus::Signaled(_, signal, _) => {
+                Ended { code: 128 + signal as i32, killed: signal == Signal::SIGKILL }
+            }
             _ => Ended { code: 255, killed: false },
         }
     }
@@ -115,13 +123,21 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Option<Ended> {
             Err(Errno::EINTR) => {}
             Ok(WaitStatus::StillAlive) => return None,
             Ok(status) => return Some(Ended::of(status)),
-            Err(_) => return Some(Ended { code: 255, killed: false }),
+            Err(_) => {
+                return Some(Ended { code: 255, killed: false });
+            }
         }
     }
 }
 
 /// Stays with the program until it ends. `name` is for messages.
-pub(crate) fn stay(running: Running, mut streams: Streams, signals: &SignalFd, interactive: bool, name: &str) -> Result<Ended> {
+pub(crate) fn stay(
+    running: Running,
+    mut streams: Streams,
+    signals: &SignalFd,
+    interactive: bool,
+    name: &str,
+) -> Result<Ended> {
     // Our copies of the program's ends would keep its pipes open for ever.
     streams.theirs = [None, None, None];
     let console = running.console;
@@ -129,7 +145,10 @@ pub(crate) fn stay(running: Running, mut streams: Streams, signals: &SignalFd, i
     if let Some(console) = &console {
         terminal::copy_size(console.as_fd());
         streams.outputs[0] = Some(console.try_clone().map_err(|e| Error::new(e.to_string()))?);
-        streams.input = interactive.then(|| console.try_clone()).transpose().map_err(|e| Error::new(e.to_string()))?;
+        streams.input = interactive
+            .then(|| console.try_clone())
+            .transpose()
+            .map_err(|e| Error::new(e.to_string()))?;
     }
     let mut second_chance: Option<Instant> = None;
     let mut ended = None;
@@ -155,7 +174,9 @@ pub(crate) fn stay(running: Running, mut streams: Streams, signals: &SignalFd, i
         let (in_ready, pid_ready) = (ready(at_in), ready(at_pid));
         let out_ready = at_out.map(ready);
         while let Ok(Some(signal)) = signals.read_signal() {
-            let Ok(signal) = Signal::try_from(signal.ssi_signo as i32) else { continue };
+            let Ok(signal) = Signal::try_from(signal.ssi_signo as i32) else {
+                continue;
+            };
             match (&console, signal) {
                 (Some(console), Signal::SIGWINCH) => terminal::copy_size(console.as_fd()),
                 (None, Signal::SIGWINCH) => {}
@@ -254,9 +275,16 @@ pub(crate) fn has_handler(pid: i32, signal: Signal) -> bool {
 }
 
 /// Passes a signal on to PID 1, and explains the kernel where it will be thrown away.
-pub(crate) fn forward(pidfd: &OwnedFd, pid: i32, signal: Signal, second_chance: &mut Option<Instant>, name: &str) {
+pub(crate) fn forward(
+    pidfd: &OwnedFd,
+    pid: i32,
+    signal: Signal,
+    second_chance: &mut Option<Instant>,
+    name: &str,
+) {
     let again = second_chance.is_some_and(|first| first.elapsed() < Duration::from_secs(2));
-    if signal == Signal::SIGINT && again {
+    let heard = has_handler(pid, signal);
+    if signal == Signal::SIGINT && again && !heard {
         output::note("second Ctrl-C: the container is killed");
         let _ = sys::pidfd_send_signal(pidfd.as_raw_fd(), libc::SIGKILL);
         return;
@@ -265,7 +293,7 @@ pub(crate) fn forward(pidfd: &OwnedFd, pid: i32, signal: Signal, second_chance: 
     if signal == Signal::SIGINT {
         *second_chance = Some(Instant::now());
     }
-    if has_handler(pid, signal) {
+    if heard {
         return;
     }
     match signal {

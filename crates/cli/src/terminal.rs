@@ -55,7 +55,9 @@ impl Drop for RawMode {
 
 /// Rows and columns of the caller's terminal; `None` where there is none.
 pub(crate) fn size() -> Option<(u16, u16)> {
-    [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO].into_iter().find_map(sys::winsize)
+    [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO]
+        .into_iter()
+        .find_map(sys::winsize)
 }
 
 /// Gives a container's terminal the size of the caller's.

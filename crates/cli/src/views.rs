@@ -18,7 +18,8 @@ fn status_text(container: &Container) -> String {
         }
         (Status::Running, _) => {
             let up = container.record.started.as_deref().map_or_else(String::new, output::ago);
-            let lost = container.record.terminal && container.record.monitored && lost_terminal(container);
+            let lost =
+                container.record.terminal && container.record.monitored && lost_terminal(container);
             format!("up {up}{}", if lost { " (terminal lost)" } else { "" })
         }
         (Status::Created, _) => String::from("created"),
@@ -28,16 +29,22 @@ fn status_text(container: &Container) -> String {
 
 /// A monitor that took over has no terminal: the kernel hung it up with the first monitor's death.
 fn lost_terminal(container: &Container) -> bool {
-    let Some(state) = &container.state else { return false };
+    let Some(state) = &container.state else {
+        return false;
+    };
     // The first keeper is the parent of PID 1.
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", state.init.pid)).unwrap_or_default();
-    let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
+    let stat =
+        std::fs::read_to_string(format!("/proc/{}/stat", state.init.pid)).unwrap_or_default();
+    let parent =
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
     parent.is_some_and(|parent| parent != state.keeper.pid)
 }
 
 /// `minibox ps`.
 pub(crate) fn ps(store: &Store, args: &PsArgs) -> Result<u8> {
-    let mut rows = vec![["NAME", "ID", "STATUS", "HOST PID", "PID INSIDE", "COMMAND"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["NAME", "ID", "STATUS", "HOST PID", "PID INSIDE", "COMMAND"].map(str::to_owned).to_vec(),
+    ];
     for container in store.all() {
         // Met on the way: ends nobody wrote down, and containers whose monitor was killed.
         let container = crate::up_to_date(store, container)?;
@@ -110,8 +117,10 @@ pub(crate) fn logs(store: &Store, args: &LogsArgs) -> Result<u8> {
     let container = store.find_settled(&args.container)?;
     let name = &container.record.name;
     if !container.record.monitored {
-        return Err(Error::new(format!("{name} runs in the foreground: what it prints went to the terminal it was started from"))
-            .hint("a container started with -d keeps a log"));
+        return Err(Error::new(format!(
+            "{name} runs in the foreground: what it prints went to the terminal it was started from"
+        ))
+        .hint("a container started with -d keeps a log"));
     }
     let path = store.folder(&container.record.id).join("log");
     let file = match std::fs::File::open(&path) {
@@ -124,7 +133,9 @@ pub(crate) fn logs(store: &Store, args: &LogsArgs) -> Result<u8> {
         // Asked before reading: what was written before the end is then surely read.
         let over = !args.follow || store.load(&container.record.id)?.is_none_or(|c| !c.is_kept());
         loop {
-            if reader.read_until(b'\n', &mut line).map_err(|e| Error::of_io("read", &path, &e))? == 0 {
+            if reader.read_until(b'\n', &mut line).map_err(|e| Error::of_io("read", &path, &e))?
+                == 0
+            {
                 break;
             }
             if line.last() != Some(&b'\n') {
@@ -145,10 +156,16 @@ pub(crate) fn logs(store: &Store, args: &LogsArgs) -> Result<u8> {
 /// Prints one entry of the log to the stream it came from; false where the reader is gone.
 fn print_entry(line: &[u8]) -> bool {
     let mut parts = line.splitn(4, |byte| *byte == b' ');
-    let (Some(_time), Some(stream), Some(tag), Some(text)) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(_time), Some(stream), Some(tag), Some(text)) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return true;
     };
     let text = if tag == b"P" { &text[..text.len().saturating_sub(1)] } else { text };
-    let written = if stream == b"stderr" { std::io::stderr().write_all(text) } else { std::io::stdout().write_all(text) };
+    let written = if stream == b"stderr" {
+        std::io::stderr().write_all(text)
+    } else {
+        std::io::stdout().write_all(text)
+    };
     written.and_then(|()| std::io::stdout().flush()).is_ok()
 }

@@ -51,9 +51,10 @@ fn last_cap() -> u8 {
 pub fn number(name: &str) -> Result<u8> {
     let upper = name.to_ascii_uppercase();
     let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-    full.parse::<Capability>()
-        .map(|cap| cap.index())
-        .map_err(|_| Error::new(format!("unknown capability {name:?}")).hint("names stand in capabilities(7), e.g. NET_ADMIN"))
+    full.parse::<Capability>().map(|cap| cap.index()).map_err(|_| {
+        Error::new(format!("unknown capability {name:?}"))
+            .hint("names stand in capabilities(7), e.g. NET_ADMIN")
+    })
 }
 
 /// The full name of capability `number`.
@@ -125,6 +126,9 @@ mod tests {
     #[test]
     fn nothing_asked_nothing_granted() {
         let plan = plan(None).unwrap();
-        assert_eq!(plan.bounding | plan.effective | plan.permitted | plan.inheritable | plan.ambient, 0);
+        assert_eq!(
+            plan.bounding | plan.effective | plan.permitted | plan.inheritable | plan.ambient,
+            0
+        );
     }
 }

@@ -44,14 +44,26 @@ impl Layout {
     fn parse(mountinfo: &str) -> Layout {
         let mut layout = Layout::default();
         for line in mountinfo.lines() {
-            let Some((left, right)) = line.split_once(" - ") else { continue };
+            let Some((left, right)) = line.split_once(" - ") else {
+                continue;
+            };
             let mut right = right.split(' ');
             let fields = (left.split(' ').nth(4), right.next(), right.nth(1));
-            let (Some(mount), Some(fstype), Some(options)) = fields else { continue };
+            let (Some(mount), Some(fstype), Some(options)) = fields else {
+                continue;
+            };
             if fstype == "cgroup2" && layout.v2.is_none() {
                 layout.v2 = Some(PathBuf::from(mount));
             } else if fstype == "cgroup" {
-                let generic = ["rw", "ro", "xattr", "clone_children", "noprefix", "cpuset_v2_mode", "favordynmods"];
+                let generic = [
+                    "rw",
+                    "ro",
+                    "xattr",
+                    "clone_children",
+                    "noprefix",
+                    "cpuset_v2_mode",
+                    "favordynmods",
+                ];
                 let controllers: Vec<String> = options
                     .split(',')
                     .filter(|word| !generic.contains(word) && !word.starts_with("release_agent"))
@@ -73,7 +85,10 @@ impl Layout {
     /// The hierarchies that containers are put into.
     pub fn hierarchies(&self) -> Vec<Hierarchy> {
         if self.v1.is_empty() {
-            self.v2.iter().map(|mount| Hierarchy { mount: mount.clone(), controllers: Vec::new() }).collect()
+            self.v2
+                .iter()
+                .map(|mount| Hierarchy { mount: mount.clone(), controllers: Vec::new() })
+                .collect()
         } else {
             self.v1.clone()
         }
@@ -93,16 +108,13 @@ impl Cgroup {
     /// The cgroup at `path` below each hierarchy, whether or not it exists.
     pub fn at(layout: &Layout, path: &str) -> Result<Cgroup> {
         if path.split('/').any(|part| part == "..") {
-            return Err(Error::new(format!("the cgroup path {path:?} contains `..`")).step(Step::MakeCgroup));
+            return Err(Error::new(format!("the cgroup path {path:?} contains `..`"))
+                .step(Step::MakeCgroup));
         }
         let path = path.trim_matches('/').to_owned();
-        let folders = layout.hierarchies().into_iter().map(|h| (h.clone(), h.mount.join(&path))).collect();
+        let folders =
+            layout.hierarchies().into_iter().map(|h| (h.clone(), h.mount.join(&path))).collect();
         Ok(Cgroup { path, folders, unified: layout.is_unified() })
-    }
-
-    /// Is there any hierarchy to put a container into?
-    pub fn is_possible(&self) -> bool {
-        !self.folders.is_empty()
     }
 
     /// PARENT: makes the folders and writes the limits, all before the process exists.
@@ -124,7 +136,9 @@ impl Cgroup {
 
     /// Writes the limits that `resources` names; units are bytes, microseconds and processes.
     pub fn limit(&self, resources: &LinuxResources) -> Result<()> {
-        let number = |n: i64, unlimited: &str| if n < 0 { unlimited.to_owned() } else { n.to_string() };
+        let number = |n: i64, unlimited: &str| {
+            if n < 0 { unlimited.to_owned() } else { n.to_string() }
+        };
         if let Some(pids) = resources.pids() {
             self.write("pids", "pids.max", &number(pids.limit(), "max"))?;
         }
@@ -136,7 +150,8 @@ impl Cgroup {
                 }
                 if let Some(swap) = swap {
                     // Version 1 counts memory and swap together, version 2 swap alone.
-                    let swap = if swap < 0 { swap } else { (swap - limit.unwrap_or(0).max(0)).max(0) };
+                    let swap =
+                        if swap < 0 { swap } else { (swap - limit.unwrap_or(0).max(0)).max(0) };
                     self.write_if_there("memory", "memory.swap.max", &number(swap, "max"))?;
                 }
                 if let Some(low) = memory.reservation() {
@@ -147,7 +162,11 @@ impl Cgroup {
                     self.write("memory", "memory.limit_in_bytes", &limit.to_string())?;
                 }
                 if let Some(swap) = swap {
-                    self.write_if_there("memory", "memory.memsw.limit_in_bytes", &swap.to_string())?;
+                    self.write_if_there(
+                        "memory",
+                        "memory.memsw.limit_in_bytes",
+                        &swap.to_string(),
+                    )?;
                 }
                 if let Some(low) = memory.reservation() {
                     self.write("memory", "memory.soft_limit_in_bytes", &low.to_string())?;
@@ -201,7 +220,10 @@ impl Cgroup {
                 .step(Step::MakeCgroup)
                 .call(format!("write({:?}, {value:?})", path.display().to_string()));
             if error.kind() == ErrorKind::NotFound {
-                return made.hint(format!("the {controller} controller is not handed down to {}", folder.display()));
+                return made.hint(format!(
+                    "the {controller} controller is not handed down to {}",
+                    folder.display()
+                ));
             }
             made
         })
@@ -254,7 +276,9 @@ impl Cgroup {
         let file = if self.unified { "memory.events" } else { "memory.oom_control" };
         self.folder_of("memory")
             .and_then(|folder| fs::read_to_string(folder.join(file)).ok())
-            .and_then(|text| text.lines().find_map(|l| l.strip_prefix("oom_kill ")?.trim().parse().ok()))
+            .and_then(|text| {
+                text.lines().find_map(|l| l.strip_prefix("oom_kill ")?.trim().parse().ok())
+            })
             .unwrap_or(0)
     }
 
@@ -271,8 +295,13 @@ impl Cgroup {
         let deadline = Instant::now() + Duration::from_secs(10);
         let mut pause = Duration::from_micros(500);
         loop {
-            let busy = self.folders.iter().find_map(|(_, folder)| remove_folder(folder).err().map(|e| (folder, e)));
-            let Some((folder, error)) = busy else { return Ok(()) };
+            let busy = self
+                .folders
+                .iter()
+                .find_map(|(_, folder)| remove_folder(folder).err().map(|e| (folder, e)));
+            let Some((folder, error)) = busy else {
+                return Ok(());
+            };
             if error.raw_os_error() != Some(libc::EBUSY) || Instant::now() > deadline {
                 return Err(Error::of_io("remove the cgroup", folder, &error)
                     .hint("processes in it do not end; look at its cgroup.procs"));
@@ -288,6 +317,15 @@ impl Cgroup {
             pause = (pause * 2).min(Duration::from_millis(50));
         }
     }
+}
+
+/// May this process make cgroups here? Not where there are none, as a plain user, or where cgroupfs is
+/// read-only, as inside another container.
+pub fn is_writable(layout: &Layout) -> bool {
+    use nix::unistd::{AccessFlags, access};
+    let hierarchies = layout.hierarchies();
+    let writable = |h: &Hierarchy| access(&h.mount, AccessFlags::W_OK).is_ok();
+    !hierarchies.is_empty() && hierarchies.iter().all(writable)
 }
 
 /// CHILD: moves the calling process through each door.
@@ -332,8 +370,9 @@ fn inherit_cpuset(mount: &Path, path: &str) -> Result<()> {
             let own = fs::read_to_string(folder.join(file)).unwrap_or_default();
             if own.trim().is_empty() {
                 let value = fs::read_to_string(parent.join(file)).unwrap_or_default();
-                fs::write(folder.join(file), value.trim())
-                    .map_err(|e| Error::of_io("write", &folder.join(file), &e).step(Step::MakeCgroup))?;
+                fs::write(folder.join(file), value.trim()).map_err(|e| {
+                    Error::of_io("write", &folder.join(file), &e).step(Step::MakeCgroup)
+                })?;
             }
         }
     }
@@ -399,13 +438,16 @@ mod tests {
     fn hybrid_machines_use_version_1() {
         let layout = Layout::parse(HYBRID);
         assert!(!layout.is_unified());
-        let controllers: Vec<_> = layout.hierarchies().into_iter().map(|h| h.controllers.join(",")).collect();
+        let controllers: Vec<_> =
+            layout.hierarchies().into_iter().map(|h| h.controllers.join(",")).collect();
         assert_eq!(controllers, ["cpu,cpuacct", "name=systemd"]);
     }
 
     #[test]
     fn version_2_alone_is_unified() {
-        let layout = Layout::parse("30 24 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n");
+        let layout = Layout::parse(
+            "30 24 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n",
+        );
         assert!(layout.is_unified());
         let cgroup = Cgroup::at(&layout, "/minibox/x").unwrap();
         assert_eq!(cgroup.unified_folder(), Some(Path::new("/sys/fs/cgroup/minibox/x")));

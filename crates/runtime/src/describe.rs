@@ -26,9 +26,24 @@ fn quoted(string: &CStr) -> String {
     format!("{:?}", text(string))
 }
 
+/// A list of strings, at most some 200 letters of it: arguments may be a megabyte long.
 fn list(strings: &[CString]) -> String {
-    let quoted: Vec<String> = strings.iter().map(|s| quoted(s)).collect();
-    format!("[{}]", quoted.join(", "))
+    let mut text = String::from("[");
+    for (index, string) in strings.iter().enumerate() {
+        let comma = if index > 0 { ", " } else { "" };
+        if text.len() > 160 {
+            return format!("{text}{comma}… {} in all]", strings.len());
+        }
+        let word = self::text(string);
+        let short: String = word.chars().take(48).collect();
+        let cut = if short.len() < word.len() {
+            format!("… ({} bytes)", word.len())
+        } else {
+            String::new()
+        };
+        text += &format!("{comma}{short:?}{cut}");
+    }
+    text + "]"
 }
 
 /// The words of mount(8) for attributes.
@@ -41,7 +56,8 @@ fn attributes(change: MountChange) -> String {
         (libc::MOUNT_ATTR_NOATIME, "noatime"),
         (libc::MOUNT_ATTR_STRICTATIME, "strictatime"),
     ];
-    let set: Vec<&str> = words.iter().filter(|(bit, _)| change.set & bit != 0).map(|(_, word)| *word).collect();
+    let set: Vec<&str> =
+        words.iter().filter(|(bit, _)| change.set & bit != 0).map(|(_, word)| *word).collect();
     if set.is_empty() { String::from("rw") } else { set.join(",") }
 }
 
@@ -50,7 +66,12 @@ fn options(pairs: &[(CString, Option<CString>)]) -> String {
         Some(value) => format!("{}={}", text(key), text(value)),
         None => text(key),
     };
-    pairs.iter().filter(|(key, _)| key.as_c_str() != c"source").map(pair).collect::<Vec<_>>().join(",")
+    pairs
+        .iter()
+        .filter(|(key, _)| key.as_c_str() != c"source")
+        .map(pair)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 impl MountPlan {
@@ -87,11 +108,20 @@ impl MountPlan {
 fn take(mount: &MountPlan) -> String {
     match &mount.source {
         Source::Fresh { fstype, options: pairs } => {
-            format!("fsmount({}, {:?}, {})", quoted(fstype), options(pairs), attributes(mount.change))
+            format!(
+                "fsmount({}, {:?}, {})",
+                quoted(fstype),
+                options(pairs),
+                attributes(mount.change)
+            )
         }
         Source::Bind { path, recursive } => {
             let flags = if *recursive { "OPEN_TREE_CLONE|AT_RECURSIVE" } else { "OPEN_TREE_CLONE" };
-            format!("open_tree({}, {flags}); mount_setattr({})", quoted(path), attributes(mount.change))
+            format!(
+                "open_tree({}, {flags}); mount_setattr({})",
+                quoted(path),
+                attributes(mount.change)
+            )
         }
     }
 }
@@ -107,7 +137,12 @@ pub fn call(subject: Subject<'_>, step: Step, index: usize) -> String {
 fn call_of_join(plan: &JoinPlan, step: Step) -> String {
     match step {
         Step::Join => format!("setns(pidfd, {})", clone_names(plan.namespaces as u64).join("|")),
-        Step::EnterCgroup => plan.doors.iter().map(|d| format!("write({}, \"0\")", quoted(d))).collect::<Vec<_>>().join("; "),
+        Step::EnterCgroup => plan
+            .doors
+            .iter()
+            .map(|d| format!("write({}, \"0\")", quoted(d)))
+            .collect::<Vec<_>>()
+            .join("; "),
         Step::Clone => String::from("clone3()"),
         step => call_of_process(&plan.process, step, 0),
     }
@@ -122,45 +157,66 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
         }
         Step::Clone => format!("clone3({})", plan.clone_flag_names().join("|")),
         Step::MapIds => plan.id_map.as_ref().map_or(String::new(), |map| {
-            let ranges: Vec<String> = map.uids.iter().map(|r| format!("{} {} {}", r.inside, r.outside, r.size)).collect();
-            format!("write(\"/proc/PID/uid_map\", {:?}), and the same for gid_map", ranges.join("; "))
+            let ranges: Vec<String> =
+                map.uids.iter().map(|r| format!("{} {} {}", r.inside, r.outside, r.size)).collect();
+            format!(
+                "write(\"/proc/PID/uid_map\", {:?}), and the same for gid_map",
+                ranges.join("; ")
+            )
         }),
         Step::Release if plan.id_map.is_some() => String::from("read(line)"),
         Step::EnterCgroup => {
             let doors = plan.cgroup_doors.len();
-            let enter = if doors > 0 { format!("write(\"…/tasks\", \"0\") × {doors}; ") } else { String::new() };
+            let enter = if doors > 0 {
+                format!("write(\"…/tasks\", \"0\") × {doors}; ")
+            } else {
+                String::new()
+            };
             let unshare = if plan.new_cgroup_namespace { "unshare(CLONE_NEWCGROUP)" } else { "" };
             format!("{enter}{unshare}")
         }
         Step::PrivateMounts => String::from("mount_setattr(\"/\", AT_RECURSIVE, MS_PRIVATE)"),
         Step::TakeRoot => match &plan.root.mount {
             RootMount::Overlay(pairs) => format!("fsmount(\"overlay\", {:?})", options(pairs)),
-            RootMount::Folder { .. } => format!("open_tree({}, OPEN_TREE_CLONE)", quoted(&plan.root.attach_at)),
+            RootMount::Folder { .. } => {
+                format!("open_tree({}, OPEN_TREE_CLONE)", quoted(&plan.root.attach_at))
+            }
         },
         Step::TakeMounts => plan.mounts.get(index).map_or(String::new(), take),
         Step::PivotRoot => String::from("pivot_root(\".\", \".\"); umount2(\".\", MNT_DETACH)"),
-        Step::AttachMounts => {
-            plan.mounts.get(index).map_or(String::new(), |m| format!("move_mount({}, {})", m.source_name(), quoted(&m.place.path)))
-        }
+        Step::AttachMounts => plan.mounts.get(index).map_or(String::new(), |m| {
+            format!("move_mount({}, {})", m.source_name(), quoted(&m.place.path))
+        }),
         Step::Devices if index == 0 => {
-            let names: Vec<String> = plan.devices.iter().flatten().map(|node| text(node.path())).collect();
+            let names: Vec<String> =
+                plan.devices.iter().flatten().map(|node| text(node.path())).collect();
             format!("mknodat(\"/dev\", {})", names.join(" "))
         }
         Step::Devices => String::from("symlinkat(\"/dev\", fd stdin stdout stderr ptmx)"),
-        Step::Hostname if index == 0 => format!("sethostname({})", plan.hostname.as_deref().map(quoted).unwrap_or_default()),
-        Step::Hostname => format!("setdomainname({})", plan.domainname.as_deref().map(quoted).unwrap_or_default()),
-        Step::Sysctls => plan.sysctls.get(index).map_or(String::new(), |(path, value)| format!("write(\"/proc/{}\", {})", text(path), quoted(value))),
+        Step::Hostname if index == 0 => {
+            format!("sethostname({})", plan.hostname.as_deref().map(quoted).unwrap_or_default())
+        }
+        Step::Hostname => {
+            format!("setdomainname({})", plan.domainname.as_deref().map(quoted).unwrap_or_default())
+        }
+        Step::Sysctls => plan.sysctls.get(index).map_or(String::new(), |(path, value)| {
+            format!("write(\"/proc/{}\", {})", text(path), quoted(value))
+        }),
         Step::Console if index == 1 => String::from("move_mount(the terminal, \"/dev/console\")"),
         Step::HidePaths => {
             let readonly = plan.readonly_paths.len();
             match plan.readonly_paths.get(index) {
                 Some(path) => format!("mount_setattr({}, MOUNT_ATTR_RDONLY)", quoted(path)),
-                None => plan.masked_paths.get(index - readonly).map_or(String::new(), |p| format!("move_mount(nothing, {})", quoted(p))),
+                None => plan
+                    .masked_paths
+                    .get(index - readonly)
+                    .map_or(String::new(), |p| format!("move_mount(nothing, {})", quoted(p))),
             }
         }
-        Step::ReadonlyRoot => {
-            plan.readonly_at_last.get(index).map_or(String::new(), |p| format!("mount_setattr({}, MOUNT_ATTR_RDONLY)", quoted(p)))
-        }
+        Step::ReadonlyRoot => plan
+            .readonly_at_last
+            .get(index)
+            .map_or(String::new(), |p| format!("mount_setattr({}, MOUNT_ATTR_RDONLY)", quoted(p))),
         step => call_of_process(&plan.process, step, index),
     }
 }
@@ -169,31 +225,54 @@ fn call_of_process(process: &ProcessPlan, step: Step, index: usize) -> String {
     match step {
         Step::Release | Step::Guard => String::from("prctl(PR_SET_PDEATHSIG, SIGKILL)"),
         Step::BecomeRoot => String::from("setresgid(0, 0, 0); setresuid(0, 0, 0)"),
-        Step::Setsid => String::from("close_range(3, ~0, CLOEXEC); sigaction(…, SIG_DFL); setsid()"),
+        Step::Setsid => {
+            String::from("close_range(3, ~0, CLOEXEC); sigaction(…, SIG_DFL); setsid()")
+        }
         Step::Keyring => String::from("keyctl(KEYCTL_JOIN_SESSION_KEYRING)"),
         Step::Loopback => String::from("ioctl(SIOCSIFFLAGS, lo, IFF_UP)"),
-        Step::Console => String::from("open(\"/dev/pts/ptmx\"); ioctl(TIOCGPTPEER); ioctl(TIOCSCTTY)"),
-        Step::Rlimits => process.rlimits.get(index).map_or(String::new(), |l| format!("prlimit({}, {}, {})", l.resource, l.soft, l.hard)),
+        Step::Console => {
+            String::from("open(\"/dev/pts/ptmx\"); ioctl(TIOCGPTPEER); ioctl(TIOCSCTTY)")
+        }
+        Step::Rlimits => {
+            process.rlimits.get(index).map_or(String::new(), std::string::ToString::to_string)
+        }
         Step::BoundCapabilities => {
-            let kept = (0..=process.capabilities.last).filter(|cap| process.capabilities.bounding & (1 << cap) != 0).count();
+            let kept = (0..=process.capabilities.last)
+                .filter(|cap| process.capabilities.bounding & (1 << cap) != 0)
+                .count();
             format!("prctl(PR_CAPBSET_DROP, …), all but {kept}")
         }
         Step::User => {
-            let groups = process.groups.as_ref().map_or(String::new(), |g| format!("setgroups({g:?}); "));
-            format!("{groups}setresgid({gid}); setresuid({uid})", gid = process.gid, uid = process.uid)
+            let groups =
+                process.groups.as_ref().map_or(String::new(), |g| format!("setgroups({g:?}); "));
+            format!(
+                "{groups}setresgid({gid}); setresuid({uid})",
+                gid = process.gid,
+                uid = process.uid
+            )
         }
         Step::Capabilities => {
             let set = process.capabilities;
-            format!("capset(effective {:#x}, permitted {:#x}, inheritable {:#x})", set.effective, set.permitted, set.inheritable)
+            format!(
+                "capset(effective {:#x}, permitted {:#x}, inheritable {:#x})",
+                set.effective, set.permitted, set.inheritable
+            )
         }
         Step::Workdir => format!("chdir({})", quoted(&process.cwd)),
         Step::NoNewPrivileges => String::from("prctl(PR_SET_NO_NEW_PRIVS, 1)"),
         Step::Stdio => String::from("dup3(…, 0); dup3(…, 1); dup3(…, 2)"),
         Step::Exec => {
-            let path = process.candidates.get(index).map(|p| quoted(p)).unwrap_or_default();
-            format!("execve({path}, {})", list(process.argv.strings()))
+            format!("execve({}, {})", program(process, index), list(process.argv.strings()))
         }
         _ => String::new(),
+    }
+}
+
+/// The path that is executed; where several are tried, `index` is the one that failed.
+fn program(process: &ProcessPlan, index: usize) -> String {
+    match (process.candidates.as_slice(), process.argv.strings().first()) {
+        ([_, _, ..], Some(name)) if index == 0 => format!("the first {} of PATH", quoted(name)),
+        (candidates, _) => candidates.get(index).map(|path| quoted(path)).unwrap_or_default(),
     }
 }
 
@@ -231,13 +310,16 @@ pub fn failure(subject: Subject<'_>, message: &Message) -> Error {
         Subject::Join(plan) => (&plan.process, plan.open_root()),
     };
     if step == Step::Exec {
-        return exec_failed(process, root, message);
+        return exec_failed(process, root.as_ref(), message);
     }
     let described = call(subject, step, index);
     let failed = message.call();
-    let call = if described.starts_with(failed) { described } else { format!("{failed}, in {described}") };
+    let call =
+        if described.starts_with(failed) { described } else { format!("{failed}, in {described}") };
     let what = match (subject, step) {
-        (Subject::Container(plan), Step::TakeMounts | Step::AttachMounts) if index < plan.mounts.len() => {
+        (Subject::Container(plan), Step::TakeMounts | Step::AttachMounts)
+            if index < plan.mounts.len() =>
+        {
             let mount = &plan.mounts[index];
             format!("cannot mount {} on {}", mount.source_name(), text(&mount.place.path))
         }
@@ -255,25 +337,41 @@ pub fn failure(subject: Subject<'_>, message: &Message) -> Error {
     }
 }
 
-fn exec_failed(process: &ProcessPlan, root: Option<OwnedFd>, message: &Message) -> Error {
+fn exec_failed(process: &ProcessPlan, root: Option<&OwnedFd>, message: &Message) -> Error {
     let name = process.argv.strings().first().map(|s| text(s)).unwrap_or_default();
     let index = usize::from(message.index);
-    let call = call_of_process(process, Step::Exec, index);
     if message.call() == NOT_FOUND {
-        let looked: Vec<String> = process.candidates.iter().filter_map(|c| Some(text(c).rsplit_once('/')?.0.to_owned())).collect();
-        let error = Error::new(format!("executable file not found: {name:?}")).step(Step::Exec).blame(Blame::NotFound);
-        let empty = root.as_ref().is_some_and(hints::is_empty_folder);
+        let looked: Vec<String> = process
+            .candidates
+            .iter()
+            .filter_map(|c| text(c).strip_suffix(&format!("/{name}")).map(str::to_owned))
+            .map(|folder| if folder.is_empty() { String::from("/") } else { folder })
+            .collect();
+        let error = Error::new(format!("executable file not found: {name:?}"))
+            .step(Step::Exec)
+            .blame(Blame::NotFound);
+        let empty = root.is_some_and(hints::is_empty_folder);
         return error.errno(Errno::ENOENT).hint(if empty {
             String::from("the root filesystem is empty: fill it first, e.g. with `make rootfs`")
         } else if name.contains('/') {
-            String::from("the path is the container's own; look what there is with `ls` under ROOTFS")
+            String::from(
+                "the path is the container's own; look what there is with `ls` under ROOTFS",
+            )
         } else {
-            format!("looked in {}; another folder? give the whole path, or -e PATH=…", looked.join(" "))
+            format!(
+                "looked in {}; another folder? give the whole path, or -e PATH=…",
+                looked.join(" ")
+            )
         });
     }
     let path = process.candidates.get(index).map(|p| text(p)).unwrap_or_default();
-    let (blame, hint) = hints::not_executable(root.as_ref(), &path, process, message.errno);
-    let error = Error::new(format!("cannot execute {path}")).step(Step::Exec).call(call).errno(message.errno).blame(blame);
+    let (blame, hint) = hints::not_executable(root, &path, process, message.errno);
+    let call = format!("execve({path:?}, {})", list(process.argv.strings()));
+    let error = Error::new(format!("cannot execute {path}"))
+        .step(Step::Exec)
+        .call(call)
+        .errno(message.errno)
+        .blame(blame);
     match hint {
         Some(hint) => error.hint(hint),
         None => error,

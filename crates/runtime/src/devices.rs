@@ -12,8 +12,14 @@ use crate::mounts::{c_string, tolerate};
 use crate::sys::{self, Sys};
 
 /// Name below /dev, major, minor of the nodes every container has; see null(4), random(4), tty(4).
-pub const DEFAULT: [(&str, u32, u32); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+pub const DEFAULT: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
 
 /// Links below /dev that programs expect (runtime-spec, "Dev symbolic links").
 const LINKS: [(&CStr, &CStr); 5] = [
@@ -59,7 +65,8 @@ impl DevicePlan {
         };
         let mut ancestors = Vec::new();
         for folder in below.ancestors().skip(1).filter(|a| !a.as_os_str().is_empty()) {
-            ancestors.insert(0, c_string(folder.as_os_str().as_encoded_bytes(), "a device's path")?);
+            ancestors
+                .insert(0, c_string(folder.as_os_str().as_encoded_bytes(), "a device's path")?);
         }
         Ok(DevicePlan {
             path: c_string(below.as_os_str().as_encoded_bytes(), "a device's path")?,

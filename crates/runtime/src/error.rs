@@ -52,7 +52,14 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error that says `what` failed; add to it with the methods below.
     pub fn new(what: impl Into<String>) -> Error {
-        Error { what: what.into(), step: None, call: None, errno: None, hint: None, blame: Blame::Minibox }
+        Error {
+            what: what.into(),
+            step: None,
+            call: None,
+            errno: None,
+            hint: None,
+            blame: Blame::Minibox,
+        }
     }
 
     /// The step it belongs to.
@@ -116,7 +123,13 @@ impl fmt::Display for Error {
             (None, None) => {}
         }
         if let Some(step) = self.step {
-            write!(f, "\n  step: {} ({} of {})", step.about().title, step as usize + 1, Step::ALL.len())?;
+            write!(
+                f,
+                "\n  step: {} ({} of {})",
+                step.about().title,
+                step as usize + 1,
+                Step::ALL.len()
+            )?;
             if let Some(cause) = self.errno.and_then(|errno| step.cause(errno)) {
                 write!(f, "\n  cause: {cause}")?;
             }

@@ -39,13 +39,14 @@ pub fn user_namespaces(errno: Errno) -> Option<String> {
 pub fn step_failed(plan: &Plan, step: Step, index: usize, errno: Errno) -> Option<String> {
     let denied = matches!(errno, Errno::EACCES | Errno::EPERM);
     if let Some(map) = &plan.id_map {
-        if denied && sysctl("kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
+        if denied && sysctl("kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1")
+        {
             return Some(APPARMOR.into());
         }
-        if matches!(errno, Errno::EOVERFLOW | Errno::EACCES | Errno::EPERM) {
-            if let Some(hint) = unmapped_owner(plan, map) {
-                return Some(hint);
-            }
+        if matches!(errno, Errno::EOVERFLOW | Errno::EACCES | Errno::EPERM)
+            && let Some(hint) = unmapped_owner(plan, map)
+        {
+            return Some(hint);
         }
     }
     match (step, errno) {
@@ -61,7 +62,8 @@ pub fn step_failed(plan: &Plan, step: Step, index: usize, errno: Errno) -> Optio
 /// "A file owned by an id that is not mapped": said where the root folder itself is such a file.
 fn unmapped_owner(plan: &Plan, map: &IdMap) -> Option<String> {
     let metadata = std::fs::metadata(&plan.root.path).ok()?;
-    let mapped = map.uids.iter().any(|r| metadata.uid() >= r.outside && metadata.uid() - r.outside < r.size);
+    let mapped =
+        map.uids.iter().any(|r| metadata.uid() >= r.outside && metadata.uid() - r.outside < r.size);
     (!mapped).then(|| {
         format!(
             "{} belongs to uid {} of the host, which is not mapped into this container; run as root, or make it yours with chown",
@@ -79,9 +81,16 @@ pub fn is_empty_folder(folder: &OwnedFd) -> bool {
 }
 
 /// Why a program that exists cannot be executed, and whose fault that is.
-pub fn not_executable(root: Option<&OwnedFd>, path: &str, process: &ProcessPlan, errno: Errno) -> (Blame, Option<String>) {
+pub fn not_executable(
+    root: Option<&OwnedFd>,
+    path: &str,
+    process: &ProcessPlan,
+    errno: Errno,
+) -> (Blame, Option<String>) {
     let blame = if errno == Errno::ENOENT { Blame::NotFound } else { Blame::NotExecutable };
-    let Some(root) = root else { return (blame, None) };
+    let Some(root) = root else {
+        return (blame, None);
+    };
     let full = if path.starts_with('/') {
         path.to_owned()
     } else {
@@ -93,18 +102,21 @@ pub fn not_executable(root: Option<&OwnedFd>, path: &str, process: &ProcessPlan,
     let Ok(file) = openat2(root, full.trim_start_matches('/'), how).map(std::fs::File::from) else {
         return (blame, None);
     };
-    let Ok(metadata) = file.metadata() else { return (blame, None) };
+    let Ok(metadata) = file.metadata() else {
+        return (blame, None);
+    };
     let hint = match errno {
         Errno::EACCES | Errno::EISDIR if metadata.is_dir() => Some(format!("{path} is a folder")),
-        Errno::EACCES if metadata.mode() & 0o111 == 0 => {
-            Some(format!("the file has no execute permission: chmod +x it, or name its interpreter, e.g. `python {path}`"))
-        }
+        Errno::EACCES if metadata.mode() & 0o111 == 0 => Some(format!(
+            "the file has no execute permission: chmod +x it, or name its interpreter, e.g. `python {path}`"
+        )),
         Errno::EACCES => Some(format!(
             "uid {} of the container may not execute it (mode {:o}), or it lies on a mount with noexec",
             process.uid,
             metadata.mode() & 0o7777
         )),
-        _ => what_file(root, &file, metadata.is_file(), path),
+        Errno::ENOENT | Errno::ENOEXEC => what_file(root, &file, metadata.is_file(), path),
+        _ => None,
     };
     (blame, hint)
 }
@@ -124,16 +136,24 @@ fn what_file(root: &OwnedFd, file: &std::fs::File, regular: bool, path: &str) ->
         if line.ends_with(b"\r") {
             return Some("its first line ends with a carriage return (a file from Windows): `sed -i 's/\\r$//'` it".into());
         }
-        let interpreter = String::from_utf8_lossy(line).split_whitespace().next().unwrap_or_default().to_owned();
-        return (!exists_in_root(root.as_fd(), &interpreter))
-            .then(|| format!("it is a script for {interpreter}, and the root filesystem has no {interpreter}"));
+        let interpreter =
+            String::from_utf8_lossy(line).split_whitespace().next().unwrap_or_default().to_owned();
+        return (!exists_in_root(root.as_fd(), &interpreter)).then(|| {
+            format!(
+                "it is a script for {interpreter}, and the root filesystem has no {interpreter}"
+            )
+        });
     }
     if !head.starts_with(b"\x7fELF") {
         return Some("it is neither an ELF binary nor a script that begins with #!: name its interpreter, e.g. `sh FILE`".into());
     }
     let elf = Elf::parse(&head)?;
     if elf.machine != native_machine() {
-        return Some(format!("it is a program for {}, and this computer is {}", machine_name(elf.machine), std::env::consts::ARCH));
+        return Some(format!(
+            "it is a program for {}, and this computer is {}",
+            machine_name(elf.machine),
+            std::env::consts::ARCH
+        ));
     }
     let loader = elf.interpreter?;
     (!exists_in_root(root.as_fd(), &loader)).then(|| {
@@ -157,16 +177,22 @@ impl Elf {
             Some(if little { bytes.iter().rev().fold(0, fold) } else { bytes.iter().fold(0, fold) })
         };
         let machine = number(18, 2)? as u16;
-        let (table, entry, count) =
-            if wide { (number(32, 8)?, number(54, 2)?, number(56, 2)?) } else { (number(28, 4)?, number(42, 2)?, number(44, 2)?) };
+        let (table, entry, count) = if wide {
+            (number(32, 8)?, number(54, 2)?, number(56, 2)?)
+        } else {
+            (number(28, 4)?, number(42, 2)?, number(44, 2)?)
+        };
         let interpreter = (0..count.min(64)).find_map(|index| {
             const PT_INTERP: usize = 3;
             let at = table.checked_add(index.checked_mul(entry)?)?;
             if number(at, 4)? != PT_INTERP {
                 return None;
             }
-            let (offset, size) =
-                if wide { (number(at + 8, 8)?, number(at + 32, 8)?) } else { (number(at + 4, 4)?, number(at + 16, 4)?) };
+            let (offset, size) = if wide {
+                (number(at + 8, 8)?, number(at + 32, 8)?)
+            } else {
+                (number(at + 4, 4)?, number(at + 16, 4)?)
+            };
             let name = head.get(offset..offset.checked_add(size)?)?;
             Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
         });
@@ -185,12 +211,18 @@ const MACHINES: [(u16, &str, &str); 6] = [
 ];
 
 fn native_machine() -> u16 {
-    MACHINES.iter().find(|(_, arch, _)| *arch == std::env::consts::ARCH).map_or(0, |(number, ..)| *number)
+    MACHINES
+        .iter()
+        .find(|(_, arch, _)| *arch == std::env::consts::ARCH)
+        .map_or(0, |(number, ..)| *number)
 }
 
 fn machine_name(machine: u16) -> String {
     let known = MACHINES.iter().find(|(number, ..)| *number == machine);
-    known.map_or_else(|| format!("another machine (e_machine {machine})"), |(.., name)| (*name).to_owned())
+    known.map_or_else(
+        || format!("another machine (e_machine {machine})"),
+        |(.., name)| (*name).to_owned(),
+    )
 }
 
 #[cfg(test)]

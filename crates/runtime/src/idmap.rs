@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::errno::Errno;
-use nix::unistd::{Gid, Uid, User};
+use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -50,8 +50,19 @@ fn subordinate(file: &str, name: Option<&str>, uid: u32) -> Option<Range> {
     })
 }
 
+/// The caller's name: from /etc/passwd, else what his session says (he may come from a directory
+/// service). Never from getpwuid(3), which loads libraries and so cannot work in a static binary; and
+/// newuidmap(1) checks for itself.
+fn caller_name(uid: u32) -> Option<String> {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let line = passwd.lines().find(|l| l.split(':').nth(2) == Some(uid.to_string().as_str()));
+    let listed = line.and_then(|l| l.split(':').next()).map(str::to_owned);
+    listed.or_else(|| std::env::var("USER").ok())
+}
+
 fn in_path(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
 impl IdMap {
@@ -61,7 +72,7 @@ impl IdMap {
         let (uid, gid) = (Uid::effective(), Gid::effective());
         let own = |outside| vec![Range { inside: 0, outside, size: 1 }];
         let mut map = IdMap { uids: own(uid.as_raw()), gids: own(gid.as_raw()) };
-        let name = User::from_uid(uid).ok().flatten().map(|user| user.name);
+        let name = caller_name(uid.as_raw());
         let uids = subordinate("/etc/subuid", name.as_deref(), uid.as_raw());
         let gids = subordinate("/etc/subgid", name.as_deref(), uid.as_raw());
         let why = match (uids, gids) {
@@ -126,7 +137,9 @@ fn helper(program: &str, pid: i32, ranges: &[Range]) -> Result<()> {
     for range in ranges {
         command.args([range.inside, range.outside, range.size].map(|n| n.to_string()));
     }
-    let failed = |why: String| Error::new(format!("{program} could not map the ids")).step(Step::MapIds).call(why);
+    let failed = |why: String| {
+        Error::new(format!("{program} could not map the ids")).step(Step::MapIds).call(why)
+    };
     let output = command.output().map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
         return Ok(());
@@ -137,18 +150,28 @@ fn helper(program: &str, pid: i32, ranges: &[Range]) -> Result<()> {
 
 /// Runs `work` as root of a new user namespace with `map`, in a process of its own, and returns what
 /// it returned: the way to remove files that belong to subordinate ids.
-pub fn in_user_namespace(map: &IdMap, work: impl FnOnce() -> std::result::Result<(), Errno>) -> Result<()> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(|e| Error::new(e.to_string()))?;
+pub fn in_user_namespace(
+    map: &IdMap,
+    work: impl FnOnce() -> std::result::Result<(), Errno>,
+) -> Result<()> {
+    let (ours, theirs) =
+        std::os::unix::net::UnixStream::pair().map_err(|e| Error::new(e.to_string()))?;
     let failed = |errno: Errno| Error::new("cannot work inside a user namespace").errno(errno);
     let what = "cannot make a user namespace";
-    match sys::clone3(libc::CLONE_NEWUSER as u64, None).map_err(|fault| Error::of_fault(what, fault).step(Step::Clone))? {
+    match sys::clone3(libc::CLONE_NEWUSER as u64, None)
+        .map_err(|fault| Error::of_fault(what, fault).step(Step::Clone))?
+    {
         Forked::Child => {
             use std::io::Read;
             drop(ours);
             // One thread, so malloc is usable here; this child never runs a container's program.
             let released = (&theirs).read_exact(&mut [0]).is_ok();
             let done = released && sys::setgid(0).and_then(|()| sys::setuid(0)).is_ok();
-            let errno = if done { work().err().map_or(0, |errno| errno as i32) } else { Errno::EPERM as i32 };
+            let errno = if done {
+                work().err().map_or(0, |errno| errno as i32)
+            } else {
+                Errno::EPERM as i32
+            };
             sys::exit_now(errno)
         }
         Forked::Parent { pid, pidfd: _ } => {
@@ -159,7 +182,8 @@ pub fn in_user_namespace(map: &IdMap, work: impl FnOnce() -> std::result::Result
                 let _ = (&ours).write_all(b".");
             }
             drop(ours);
-            let status = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).map_err(failed)?;
+            let status =
+                nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).map_err(failed)?;
             mapped?;
             match status {
                 nix::sys::wait::WaitStatus::Exited(_, 0) => Ok(()),
@@ -176,7 +200,10 @@ mod tests {
 
     #[test]
     fn ids_are_translated_range_by_range() {
-        let ranges = [Range { inside: 0, outside: 1000, size: 1 }, Range { inside: 1, outside: 100_000, size: 65536 }];
+        let ranges = [
+            Range { inside: 0, outside: 1000, size: 1 },
+            Range { inside: 1, outside: 100_000, size: 65536 },
+        ];
         assert_eq!(IdMap::outside(&ranges, 0), Some(1000));
         assert_eq!(IdMap::outside(&ranges, 1), Some(100_000));
         assert_eq!(IdMap::outside(&ranges, 65536), Some(165_535));

@@ -112,10 +112,13 @@ pub fn become_root(single_id: bool) -> Sys<()> {
 /// The root as a mount, attached over the folder it shows: pivot_root(2) wants it attached somewhere.
 fn take_root(plan: &Plan) -> Sys<RawFd> {
     let mount = match &plan.root.mount {
-        RootMount::Folder { recursive } => sys::open_tree_clone(AT_FDCWD, &plan.root.attach_at, *recursive)?,
+        RootMount::Folder { recursive } => {
+            sys::open_tree_clone(AT_FDCWD, &plan.root.attach_at, *recursive)?
+        }
         RootMount::Overlay(options) => MountPlan::take_fresh(c"overlay", options, 0)?,
     };
-    let place = sys::openat2(AT_FDCWD, &plan.root.attach_at, libc::O_PATH | libc::O_DIRECTORY, 0, 0)?;
+    let place =
+        sys::openat2(AT_FDCWD, &plan.root.attach_at, libc::O_PATH | libc::O_DIRECTORY, 0, 0)?;
     sys::move_mount(mount, place)?;
     sys::close(place);
     Ok(mount)
@@ -132,7 +135,13 @@ fn pivot(root: RawFd) -> Sys<()> {
 
 /// Writes below the container's own procfs and nowhere else (CVE-2025-52881).
 fn set_sysctl(path: &std::ffi::CStr, value: &std::ffi::CStr) -> Sys<()> {
-    let proc = sys::openat2(AT_FDCWD, c"/proc", libc::O_PATH | libc::O_DIRECTORY, 0, libc::RESOLVE_NO_SYMLINKS)?;
+    let proc = sys::openat2(
+        AT_FDCWD,
+        c"/proc",
+        libc::O_PATH | libc::O_DIRECTORY,
+        0,
+        libc::RESOLVE_NO_SYMLINKS,
+    )?;
     let inside = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_XDEV;
     let file = sys::openat2(proc, path, libc::O_WRONLY, 0, inside)?;
     sys::close(proc);

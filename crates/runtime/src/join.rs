@@ -47,18 +47,26 @@ pub struct JoinPlan {
 
 impl JoinPlan {
     /// Decides how to join the container whose PID 1 is `pid`, held by `target`.
-    pub fn new(pid: i32, target: OwnedFd, cgroup: Option<&Cgroup>, process: ProcessPlan) -> Result<JoinPlan> {
+    pub fn new(
+        pid: i32,
+        target: OwnedFd,
+        cgroup: Option<&Cgroup>,
+        process: ProcessPlan,
+    ) -> Result<JoinPlan> {
         let mut namespaces = 0;
         for (name, flag) in KINDS {
             let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{name}"));
             let theirs = link(&pid.to_string()).map_err(|error| {
-                Error::of_io("read", format!("/proc/{pid}/ns/{name}").as_ref(), &error).step(Step::Join)
+                Error::of_io("read", format!("/proc/{pid}/ns/{name}").as_ref(), &error)
+                    .step(Step::Join)
             })?;
             if link("self").ok() != Some(theirs) {
                 namespaces |= flag;
             }
         }
-        let open = |path: &std::path::Path| std::fs::File::open(path).map_err(|e| Error::of_io("open", path, &e));
+        let open = |path: &std::path::Path| {
+            std::fs::File::open(path).map_err(|e| Error::of_io("open", path, &e))
+        };
         Ok(JoinPlan {
             target,
             pid,
@@ -74,11 +82,20 @@ impl JoinPlan {
     pub fn open_root(&self) -> Option<OwnedFd> {
         use nix::fcntl::{OFlag, open};
         let path = format!("/proc/{}/root", self.pid);
-        open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty()).ok()
+        open(
+            path.as_str(),
+            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            nix::sys::stat::Mode::empty(),
+        )
+        .ok()
     }
 
     /// PARENT: makes the process. Its pid namespace must be entered before it is born, by its maker.
-    pub fn start(&self, listening: Listening, watch: &mut dyn FnMut(&Event<'_>)) -> Result<Running> {
+    pub fn start(
+        &self,
+        listening: Listening,
+        watch: &mut dyn FnMut(&Event<'_>),
+    ) -> Result<Running> {
         let parents = Parents::new(listening, None)?;
         let failed = |fault| Error::of_fault("cannot make the process", fault).step(Step::Clone);
         let cgroup = self.cgroup_folder.as_ref().map(AsRawFd::as_raw_fd);
@@ -86,12 +103,17 @@ impl JoinPlan {
             // A middle process enters the user namespace: the parent must keep its own.
             return match sys::clone3(0, cgroup).map_err(failed)? {
                 Forked::Child => self.be_the_middle(parents.childs_line()),
-                Forked::Parent { pid, pidfd: _ } => parents.collect_of_middle(Subject::Join(self), pid, watch),
+                Forked::Parent { pid, pidfd: _ } => {
+                    parents.collect_of_middle(Subject::Join(self), pid, watch)
+                }
             };
         }
         let pid_ns = self.namespaces & libc::CLONE_NEWPID;
-        let own = std::fs::File::open("/proc/self/ns/pid").map_err(|e| Error::of_io("open", "/proc/self/ns/pid".as_ref(), &e))?;
-        let enter = |fd: RawFd| if pid_ns == 0 { Ok(()) } else { sys::setns(fd, pid_ns) };
+        let own = std::fs::File::open("/proc/self/ns/pid")
+            .map_err(|e| Error::of_io("open", "/proc/self/ns/pid".as_ref(), &e))?;
+        let enter = |fd: RawFd| {
+            if pid_ns == 0 { Ok(()) } else { sys::setns(fd, pid_ns) }
+        };
         let joined = |fault| Error::of_fault("cannot join the container", fault).step(Step::Join);
         enter(self.target.as_raw_fd()).map_err(joined)?;
         let forked = sys::clone3(0, cgroup);
@@ -101,7 +123,9 @@ impl JoinPlan {
         // Undone at once: whatever is forked next must not be born in there.
         enter(own.as_raw_fd()).map_err(joined)?;
         match forked.map_err(failed)? {
-            Forked::Parent { pid, pidfd } => parents.collect(Subject::Join(self), pid, pidfd, watch),
+            Forked::Parent { pid, pidfd } => {
+                parents.collect(Subject::Join(self), pid, pidfd, watch)
+            }
             Forked::Child => unreachable!("the child never returns"),
         }
     }

@@ -40,7 +40,8 @@ pub enum Kind {
     Born,
 }
 
-const KINDS: [Kind; 6] = [Kind::Before, Kind::Done, Kind::Failed, Kind::Console, Kind::Ready, Kind::Born];
+const KINDS: [Kind; 6] =
+    [Kind::Before, Kind::Done, Kind::Failed, Kind::Console, Kind::Ready, Kind::Born];
 
 /// One message, 64 bytes on the wire.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +87,9 @@ impl Message {
 
     /// Reads a message from the wire; `None` where it is not one.
     pub fn from_wire(wire: &[u8; WIRE]) -> Option<Message> {
-        let number = |from: usize| u32::from_ne_bytes([wire[from], wire[from + 1], wire[from + 2], wire[from + 3]]);
+        let number = |from: usize| {
+            u32::from_ne_bytes([wire[from], wire[from + 1], wire[from + 2], wire[from + 3]])
+        };
         let mut call = [0; MAX_CALL];
         call.copy_from_slice(&wire[12..12 + MAX_CALL]);
         Some(Message {
@@ -99,6 +102,9 @@ impl Message {
         })
     }
 }
+
+/// Injected in place of an errno: the child allocates, which the test build must not survive.
+pub const ALLOCATE: Errno = Errno::UnknownErrno;
 
 /// The failure has been told to the parent; nothing is left but to end.
 #[derive(Debug)]
@@ -128,6 +134,10 @@ impl Line {
         let quiet = self.listening == Listening::Quiet;
         let began = if quiet { 0 } else { sys::now_micros() };
         let done = match self.fail_at {
+            Some((at, ALLOCATE)) if at == step => {
+                crate::trial::allocate();
+                run()
+            }
             Some((at, errno)) if at == step => Err(Fault::new("injected", errno)),
             _ => run(),
         };
@@ -166,7 +176,11 @@ impl Line {
 
     /// Hands the terminal's master side to the parent.
     pub fn hand_over_console(&self, master: RawFd) -> Sys<()> {
-        sys::send_with_fd(self.socket, &Message::new(Kind::Console, Step::Console, 0, 0).to_wire(), master)
+        sys::send_with_fd(
+            self.socket,
+            &Message::new(Kind::Console, Step::Console, 0, 0).to_wire(),
+            master,
+        )
     }
 
     /// Waits for the parent's word; false where the parent is gone.
@@ -198,7 +212,10 @@ mod tests {
             message.errno = Errno::EPERM;
             message.call[..5].copy_from_slice(b"clone");
             let read = Message::from_wire(&message.to_wire()).unwrap();
-            assert_eq!((read.kind, read.step, read.index, read.value), (kind, Step::PivotRoot, 7, 1234));
+            assert_eq!(
+                (read.kind, read.step, read.index, read.value),
+                (kind, Step::PivotRoot, 7, 1234)
+            );
             assert_eq!((read.errno, read.call()), (Errno::EPERM, "clone"));
         }
         assert!(Message::from_wire(&[255; WIRE]).is_none());

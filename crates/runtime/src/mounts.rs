@@ -194,7 +194,9 @@ pub fn plan(mount: &Mount) -> Result<MountPlan> {
         }
         let path = source.ok_or_else(|| Error::new(named("a bind needs a source")))?;
         let is_file = !std::fs::metadata(path)
-            .map_err(|error| Error::of_io("mount", path, &error).hint("the source must exist on the host"))?
+            .map_err(|error| {
+                Error::of_io("mount", path, &error).hint("the source must exist on the host")
+            })?
             .is_dir();
         let path = c_string(path.as_os_str().as_encoded_bytes(), "a mount's source")?;
         // A clone keeps its peers; the container's must not hear of the host's mounts unless asked.
@@ -207,7 +209,10 @@ pub fn plan(mount: &Mount) -> Result<MountPlan> {
     let fstype = mount.typ().as_deref().ok_or_else(|| Error::new(named("it has no type")))?;
     let mut options = Vec::new();
     if let Some(source) = source {
-        options.push((c"source".to_owned(), Some(c_string(source.as_os_str().as_encoded_bytes(), "a source")?)));
+        options.push((
+            c"source".to_owned(),
+            Some(c_string(source.as_os_str().as_encoded_bytes(), "a source")?),
+        ));
     }
     for word in data {
         let (key, value) = word.split_once('=').map_or((word, None), |(k, v)| (k, Some(v)));
@@ -222,7 +227,9 @@ impl MountPlan {
     /// CHILD, before pivot_root: the source as a detached mount.
     pub fn take(&self) -> Sys<RawFd> {
         match &self.source {
-            Source::Fresh { fstype, options } => MountPlan::take_fresh(fstype, options, self.change.set),
+            Source::Fresh { fstype, options } => {
+                MountPlan::take_fresh(fstype, options, self.change.set)
+            }
             Source::Bind { path, recursive } => {
                 let mount = sys::open_tree_clone(AT_FDCWD, path, *recursive)?;
                 sys::mount_setattr(mount, c"", *recursive, self.change)?;
@@ -232,7 +239,11 @@ impl MountPlan {
     }
 
     /// CHILD: a new filesystem on a detached mount with `attributes` (MOUNT_ATTR_*).
-    pub fn take_fresh(fstype: &CStr, options: &[(CString, Option<CString>)], attributes: u64) -> Sys<RawFd> {
+    pub fn take_fresh(
+        fstype: &CStr,
+        options: &[(CString, Option<CString>)],
+        attributes: u64,
+    ) -> Sys<RawFd> {
         let context = sys::fsopen(fstype)?;
         for (key, value) in options {
             sys::fsconfig(context, key, value.as_deref())?;
@@ -248,7 +259,9 @@ impl MountPlan {
 
 /// CHILD: makes `path` read-only by laying a read-only copy of itself over it; missing is fine.
 pub fn readonly_path(path: &CString) -> Sys<()> {
-    let Some(place) = open_to_hide(path)? else { return Ok(()) };
+    let Some(place) = open_to_hide(path)? else {
+        return Ok(());
+    };
     let copy = sys::open_tree_clone(place, c"", true)?;
     let change = MountChange { set: libc::MOUNT_ATTR_RDONLY, ..MountChange::default() };
     sys::mount_setattr(copy, c"", true, change)?;
@@ -257,11 +270,16 @@ pub fn readonly_path(path: &CString) -> Sys<()> {
 
 /// CHILD: hides `path` behind the null device, or an empty read-only folder; missing is fine.
 pub fn mask_path(path: &CString) -> Sys<()> {
-    let Some(place) = open_to_hide(path)? else { return Ok(()) };
+    let Some(place) = open_to_hide(path)? else {
+        return Ok(());
+    };
     let is_folder = sys::fstat(place)?.mode & libc::S_IFMT == libc::S_IFDIR;
     let cover = if is_folder {
         let context = sys::fsopen(c"tmpfs")?;
-        sys::fsmount(context, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV)?
+        sys::fsmount(
+            context,
+            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
+        )?
     } else {
         null_device()?
     };
@@ -270,7 +288,13 @@ pub fn mask_path(path: &CString) -> Sys<()> {
 
 /// The container's /dev/null as a detached mount, checked to be the null device (CVE-2025-31133).
 fn null_device() -> Sys<RawFd> {
-    let null = sys::openat2(AT_FDCWD, c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW, 0, libc::RESOLVE_NO_SYMLINKS)?;
+    let null = sys::openat2(
+        AT_FDCWD,
+        c"/dev/null",
+        libc::O_PATH | libc::O_NOFOLLOW,
+        0,
+        libc::RESOLVE_NO_SYMLINKS,
+    )?;
     let stat = sys::fstat(null)?;
     if stat.mode & libc::S_IFMT != libc::S_IFCHR || stat.rdev != libc::makedev(1, 3) {
         return Err(Fault::new("fstat(/dev/null)", Errno::ENODEV));

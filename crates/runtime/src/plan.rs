@@ -126,7 +126,8 @@ impl Plan {
     /// Decides everything about the container of `spec`, which will live in `cgroup`.
     pub fn new(spec: &Spec, cgroup: Option<Cgroup>, mut choices: Choices) -> Result<Plan> {
         spec::check(spec)?;
-        let (Some(linux), Some(process), Some(root)) = (spec.linux(), spec.process(), spec.root()) else {
+        let (Some(linux), Some(process), Some(root)) = (spec.linux(), spec.process(), spec.root())
+        else {
             return Err(Error::new("config.json lacks linux, process or root"));
         };
         let own = |kind| spec::has_namespace(spec, kind);
@@ -160,15 +161,21 @@ impl Plan {
             list.into_iter().flatten().map(|text| c_string(text.as_str(), what)).collect()
         };
         let sysctl = |(key, value): (&String, &String)| -> Result<(CString, CString)> {
-            Ok((c_string(format!("sys/{}", key.replace('.', "/")), "a sysctl")?, c_string(value.as_str(), "a sysctl's value")?))
+            Ok((
+                c_string(format!("sys/{}", key.replace('.', "/")), "a sysctl")?,
+                c_string(value.as_str(), "a sysctl's value")?,
+            ))
         };
-        let mut sysctls = linux.sysctl().iter().flatten().map(sysctl).collect::<Result<Vec<_>>>()?;
+        let mut sysctls =
+            linux.sysctl().iter().flatten().map(sysctl).collect::<Result<Vec<_>>>()?;
         sysctls.sort();
 
         let single_id = id_map.as_ref().is_some_and(IdMap::is_single);
         let stdio = std::mem::take(&mut choices.stdio);
-        let console_size = process.terminal().unwrap_or(false).then(|| choices.console_size.unwrap_or((0, 0)));
-        let program = plan_process(process, single_id, stdio, console_size, choices.die_with_parent)?;
+        let console_size =
+            process.terminal().unwrap_or(false).then(|| choices.console_size.unwrap_or((0, 0)));
+        let program =
+            plan_process(process, single_id, stdio, console_size, choices.die_with_parent)?;
         Ok(Plan {
             clone_flags: clone_flags(spec),
             new_cgroup_namespace: own(LinuxNamespaceType::Cgroup),
@@ -176,8 +183,16 @@ impl Plan {
             root: root_plan,
             mounts,
             devices,
-            hostname: spec.hostname().as_deref().map(|h| c_string(h, "the host name")).transpose()?,
-            domainname: spec.domainname().as_deref().map(|d| c_string(d, "the domain name")).transpose()?,
+            hostname: spec
+                .hostname()
+                .as_deref()
+                .map(|h| c_string(h, "the host name"))
+                .transpose()?,
+            domainname: spec
+                .domainname()
+                .as_deref()
+                .map(|d| c_string(d, "the domain name"))
+                .transpose()?,
             loopback: own(LinuxNamespaceType::Network),
             sysctls,
             readonly_paths: strings(linux.readonly_paths().as_ref(), "linux.readonlyPaths")?,
@@ -186,7 +201,9 @@ impl Plan {
             cgroup_doors: cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default(),
             resources: linux.resources().clone(),
             cgroup,
-            console_place: console_size.map(|_| Place::new(Path::new("/dev/console"), true)).transpose()?,
+            console_place: console_size
+                .map(|_| Place::new(Path::new("/dev/console"), true))
+                .transpose()?,
             process: program,
             listening: choices.listening,
             fail_at: choices.fail_at,
@@ -195,7 +212,11 @@ impl Plan {
 
     /// The namespaces that clone3 makes, by their CLONE_* names.
     pub fn clone_flag_names(&self) -> Vec<&'static str> {
-        CLONE_FLAGS.iter().filter(|(_, flag, _)| self.clone_flags & *flag as u64 != 0).map(|(_, _, name)| *name).collect()
+        CLONE_FLAGS
+            .iter()
+            .filter(|(_, flag, _)| self.clone_flags & *flag as u64 != 0)
+            .map(|(_, _, name)| *name)
+            .collect()
     }
 }
 
@@ -209,11 +230,18 @@ const CLONE_FLAGS: [(LinuxNamespaceType, i32, &str); 6] = [
 ];
 
 fn clone_flags(spec: &Spec) -> u64 {
-    CLONE_FLAGS.iter().filter(|(kind, ..)| spec::has_namespace(spec, *kind)).fold(0, |all, (_, flag, _)| all | *flag as u64)
+    CLONE_FLAGS
+        .iter()
+        .filter(|(kind, ..)| spec::has_namespace(spec, *kind))
+        .fold(0, |all, (_, flag, _)| all | *flag as u64)
 }
 
 fn ranges(mappings: Option<&[LinuxIdMapping]>) -> Vec<Range> {
-    let range = |m: &LinuxIdMapping| Range { inside: m.container_id(), outside: m.host_id(), size: m.size() };
+    let range = |m: &LinuxIdMapping| Range {
+        inside: m.container_id(),
+        outside: m.host_id(),
+        size: m.size(),
+    };
     mappings.unwrap_or_default().iter().map(range).collect()
 }
 
@@ -224,8 +252,10 @@ fn plan_root(path: &Path, layer: Option<&Layer>, in_userns: bool) -> Result<Root
             .call(format!("open({:?}, O_PATH|O_DIRECTORY)", path.display().to_string()))
             .errno(errno)
     };
-    let path = std::fs::canonicalize(path).map_err(|e| failed(Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
-    let folder = open(&path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)?;
+    let path = std::fs::canonicalize(path)
+        .map_err(|e| failed(Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
+    let folder = open(&path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(failed)?;
     let mount = match layer {
         None => RootMount::Folder { recursive: path != Path::new("/") || in_userns },
         Some(layer) => RootMount::Overlay(overlay_options(&path, layer, in_userns)?),
@@ -234,7 +264,11 @@ fn plan_root(path: &Path, layer: Option<&Layer>, in_userns: bool) -> Result<Root
     Ok(RootPlan { path, folder, mount, attach_at })
 }
 
-fn overlay_options(lower: &Path, layer: &Layer, in_userns: bool) -> Result<Vec<(CString, Option<CString>)>> {
+fn overlay_options(
+    lower: &Path,
+    layer: &Layer,
+    in_userns: bool,
+) -> Result<Vec<(CString, Option<CString>)>> {
     let mut options = vec![(c"source".to_owned(), Some(c"overlay".to_owned()))];
     for (key, path) in [("lowerdir", lower), ("upperdir", &layer.upper), ("workdir", &layer.work)] {
         options.push((c_string(key, key)?, Some(c_string(overlay_path(path)?, key)?)));
@@ -258,7 +292,9 @@ fn overlay_path(path: &Path) -> Result<Vec<u8>> {
     }
     if quoted.len() > LONGEST {
         return Err(Error::new(format!("the path {} is too long for an overlay", path.display()))
-            .hint("fsconfig(2) takes 255 bytes; move the root filesystem, or write into it with --rw"));
+            .hint(
+                "fsconfig(2) takes 255 bytes; move the root filesystem, or write into it with --rw",
+            ));
     }
     Ok(quoted)
 }
@@ -275,7 +311,11 @@ fn plan_cgroup_mount(
     if readonly {
         flags |= libc::MOUNT_ATTR_RDONLY;
     }
-    let mut fresh = |fstype: &str, options: Vec<(CString, Option<CString>)>, path: &Path, set: u64| -> Result<()> {
+    let mut fresh = |fstype: &str,
+                     options: Vec<(CString, Option<CString>)>,
+                     path: &Path,
+                     set: u64|
+     -> Result<()> {
         let source = Source::Fresh { fstype: c_string(fstype, "a type")?, options };
         let change = MountChange { set, ..MountChange::default() };
         mounts.push(MountPlan { source, change, place: Place::new(path, false)? });
@@ -299,7 +339,10 @@ fn plan_cgroup_mount(
             match controller.split_once('=') {
                 Some((key, value)) => {
                     options.push((c"none".to_owned(), None));
-                    options.push((c_string(key, "a controller")?, Some(c_string(value, "a controller")?)));
+                    options.push((
+                        c_string(key, "a controller")?,
+                        Some(c_string(value, "a controller")?),
+                    ));
                 }
                 None => options.push((c_string(controller.as_str(), "a controller")?, None)),
             }
@@ -332,7 +375,10 @@ fn bind_devices(spec: &Spec, mounts: &mut Vec<MountPlan>) -> Result<()> {
     let asked = spec.linux().as_ref().and_then(|linux| linux.devices().as_ref());
     let asked = asked.into_iter().flatten().map(|device| device.path().clone());
     for path in defaults.chain(asked) {
-        let source = Source::Bind { path: c_string(path.as_os_str().as_bytes(), "a device")?, recursive: false };
+        let source = Source::Bind {
+            path: c_string(path.as_os_str().as_bytes(), "a device")?,
+            recursive: false,
+        };
         let change = MountChange { propagation: libc::MS_PRIVATE, ..MountChange::default() };
         mounts.push(MountPlan { source, change, place: Place::new(&path, true)? });
     }
@@ -349,9 +395,12 @@ pub fn plan_process(
 ) -> Result<ProcessPlan> {
     let args = process.args().as_deref().unwrap_or_default();
     let env = process.env().as_deref().unwrap_or_default();
-    let Some(program) = args.first() else { return Err(Error::new("there is no command to run")) };
+    let Some(program) = args.first() else {
+        return Err(Error::new("there is no command to run"));
+    };
     if program.is_empty() {
-        return Err(Error::new("the command is empty").hint("give the name of a program in the root filesystem"));
+        return Err(Error::new("the command is empty")
+            .hint("give the name of a program in the root filesystem"));
     }
     let c_strings = |list: &[String], what: &str| -> Result<Vec<CString>> {
         list.iter().map(|text| c_string(text.as_str(), what)).collect()
@@ -359,8 +408,10 @@ pub fn plan_process(
     let user = process.user();
     let groups = user.additional_gids().clone().unwrap_or_default();
     if single_id && !groups.is_empty() {
-        return Err(Error::new("supplementary groups need more than the one id this container has")
-            .hint("give this user subordinate ids in /etc/subuid and /etc/subgid"));
+        return Err(Error::new(
+            "supplementary groups need more than the one id this container has",
+        )
+        .hint("give this user subordinate ids in /etc/subuid and /etc/subgid"));
     }
     Ok(ProcessPlan {
         candidates: candidates(program, env, process.cwd())?,

@@ -63,17 +63,26 @@ impl ProcessPlan {
         })?;
         line.at(Step::Keyring, 0, || match sys::join_session_keyring() {
             // The quota is per user, not per container; kernels and sandboxes without keys have none to leak.
-            Err(fault) if matches!(fault.errno, Errno::EDQUOT | Errno::ENOSYS | Errno::EPERM) => Ok(()),
+            Err(fault) if matches!(fault.errno, Errno::EDQUOT | Errno::ENOSYS | Errno::EPERM) => {
+                Ok(())
+            }
             result => result,
         })
     }
 
     /// CHILD: opens a pty in the container's /dev/pts and hands its master side over; the terminal side.
     pub fn open_console(&self, line: Line) -> Result<Option<RawFd>, Told> {
-        let Some((rows, columns)) = self.terminal else { return Ok(None) };
+        let Some((rows, columns)) = self.terminal else {
+            return Ok(None);
+        };
         line.at(Step::Console, 0, || {
-            let master =
-                sys::openat2(AT_FDCWD, c"/dev/pts/ptmx", libc::O_RDWR | libc::O_NOCTTY, 0, libc::RESOLVE_NO_SYMLINKS)?;
+            let master = sys::openat2(
+                AT_FDCWD,
+                c"/dev/pts/ptmx",
+                libc::O_RDWR | libc::O_NOCTTY,
+                0,
+                libc::RESOLVE_NO_SYMLINKS,
+            )?;
             sys::unlock_pty(master)?;
             let terminal = sys::pty_peer(master)?;
             if rows > 0 && columns > 0 {
@@ -98,7 +107,11 @@ impl ProcessPlan {
         }
     }
 
-    fn shed_and_exec(&self, line: Line, terminal: Option<RawFd>) -> Result<std::convert::Infallible, Told> {
+    fn shed_and_exec(
+        &self,
+        line: Line,
+        terminal: Option<RawFd>,
+    ) -> Result<std::convert::Infallible, Told> {
         for (index, limit) in self.rlimits.iter().enumerate() {
             line.at(Step::Rlimits, index, || limit.apply())?;
         }
@@ -112,7 +125,11 @@ impl ProcessPlan {
         if self.die_with_parent {
             line.at(Step::Guard, 0, || {
                 sys::set_pdeathsig(libc::SIGKILL)?;
-                if sys::hung_up(line.socket) { Err(Fault::new("poll", Errno::EPIPE)) } else { Ok(()) }
+                if sys::hung_up(line.socket) {
+                    Err(Fault::new("poll", Errno::EPIPE))
+                } else {
+                    Ok(())
+                }
             })?;
         }
         line.at(Step::Stdio, 0, || self.place_stdio(terminal))?;
@@ -163,7 +180,8 @@ impl ProcessPlan {
         let mut found = false;
         for (index, path) in self.candidates.iter().enumerate() {
             let fault = sys::execve(path, &self.argv, &self.envp);
-            let missing = matches!(fault.errno, Errno::ENOENT | Errno::ENOTDIR) && !sys::exists(path);
+            let missing =
+                matches!(fault.errno, Errno::ENOENT | Errno::ENOTDIR) && !sys::exists(path);
             if missing {
                 continue;
             }

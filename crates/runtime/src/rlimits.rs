@@ -8,6 +8,8 @@ use crate::sys::{self, Sys};
 /// One limit, decided; units are the resource's own, getrlimit(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RlimitPlan {
+    /// Its name in config.json.
+    pub kind: PosixRlimitType,
     /// RLIMIT_* number.
     pub resource: u32,
     /// What the kernel enforces.
@@ -41,7 +43,12 @@ fn number(kind: PosixRlimitType) -> u32 {
 pub fn plan(asked: &[PosixRlimit]) -> Result<Vec<RlimitPlan>> {
     let mut plans: Vec<RlimitPlan> = Vec::new();
     for limit in asked {
-        let plan = RlimitPlan { resource: number(limit.typ()), soft: limit.soft(), hard: limit.hard() };
+        let plan = RlimitPlan {
+            kind: limit.typ(),
+            resource: number(limit.typ()),
+            soft: limit.soft(),
+            hard: limit.hard(),
+        };
         if plan.soft > plan.hard {
             return Err(Error::new(format!(
                 "{}: the soft limit {} is above the hard limit {}",
@@ -56,6 +63,13 @@ pub fn plan(asked: &[PosixRlimit]) -> Result<Vec<RlimitPlan>> {
         plans.push(plan);
     }
     Ok(plans)
+}
+
+impl std::fmt::Display for RlimitPlan {
+    /// The call that sets it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "prlimit({}, {}, {})", self.kind, self.soft, self.hard)
+    }
 }
 
 impl RlimitPlan {

@@ -70,7 +70,8 @@ pub enum Subject<'a> {
 pub fn start(plan: &Plan, watch: &mut dyn FnMut(&Event<'_>)) -> Result<Running> {
     parent_step(plan, Step::OpenRoot, watch, || Ok(()))?;
     if let Some(cgroup) = &plan.cgroup {
-        let made = parent_step(plan, Step::MakeCgroup, watch, || cgroup.create(plan.resources.as_ref()));
+        let made =
+            parent_step(plan, Step::MakeCgroup, watch, || cgroup.create(plan.resources.as_ref()));
         let started = made.and_then(|()| give_birth(plan, watch));
         if started.is_err() {
             // The first error is the one to tell.
@@ -84,7 +85,10 @@ pub fn start(plan: &Plan, watch: &mut dyn FnMut(&Event<'_>)) -> Result<Running> 
 fn give_birth(plan: &Plan, watch: &mut dyn FnMut(&Event<'_>)) -> Result<Running> {
     let parents = Parents::new(plan.listening, plan.fail_at)?;
     let folder = plan.cgroup.as_ref().and_then(crate::cgroup::Cgroup::unified_folder);
-    let folder = folder.map(std::fs::File::open).transpose().map_err(|e| Error::new(format!("cannot open the cgroup: {e}")))?;
+    let folder = folder
+        .map(std::fs::File::open)
+        .transpose()
+        .map_err(|e| Error::new(format!("cannot open the cgroup: {e}")))?;
     let into_cgroup = folder.as_ref().map(AsRawFd::as_raw_fd);
     // Made here because the child must not allocate.
     let mut taken: Vec<RawFd> = vec![-1; plan.mounts.len()];
@@ -102,13 +106,13 @@ fn give_birth(plan: &Plan, watch: &mut dyn FnMut(&Event<'_>)) -> Result<Running>
         }
     })?;
     watch(&Event::Born { pid });
-    if let Some(map) = &plan.id_map {
-        if let Err(error) = parent_step(plan, Step::MapIds, watch, || map.write(pid)) {
-            // The child waits for a word; the end of the line is one.
-            drop(parents);
-            let _ = waitpid(Pid::from_raw(pid), None);
-            return Err(error);
-        }
+    if let Some(map) = &plan.id_map
+        && let Err(error) = parent_step(plan, Step::MapIds, watch, || map.write(pid))
+    {
+        // The child waits for a word; the end of the line is one.
+        drop(parents);
+        let _ = waitpid(Pid::from_raw(pid), None);
+        return Err(error);
     }
     parents.collect(Subject::Container(plan), pid, pidfd, watch)
 }
@@ -120,10 +124,13 @@ fn parent_step<T>(
     watch: &mut dyn FnMut(&Event<'_>),
     run: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    if let Some((at, errno)) = plan.fail_at {
-        if at == step {
-            return Err(Error::new(format!("cannot {}", step.about().title)).step(step).call("injected").errno(errno));
-        }
+    if let Some((at, errno)) = plan.fail_at
+        && at == step
+    {
+        return Err(Error::new(format!("cannot {}", step.about().title))
+            .step(step)
+            .call("injected")
+            .errno(errno));
     }
     let began = Instant::now();
     let value = run()?;
@@ -148,7 +155,9 @@ impl Parents {
     pub fn new(listening: Listening, fail_at: Option<(Step, Errno)>) -> Result<Parents> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-                .map_err(|errno| Error::new("cannot make a socket pair").step(Step::Clone).errno(errno))?;
+                .map_err(|errno| {
+                    Error::new("cannot make a socket pair").step(Step::Clone).errno(errno)
+                })?;
         Ok(Parents { ours, theirs, listening, fail_at })
     }
 
@@ -167,7 +176,9 @@ impl Parents {
     ) -> Result<Running> {
         let mut wire = [0; WIRE];
         let born = loop {
-            let Some((message, _)) = receive(&self.ours, &mut wire)? else { break None };
+            let Some((message, _)) = receive(&self.ours, &mut wire)? else {
+                break None;
+            };
             match message.kind {
                 Kind::Born => break Some(message.value as i32),
                 Kind::Failed => {
@@ -178,9 +189,12 @@ impl Parents {
             }
         };
         let _ = waitpid(Pid::from_raw(middle), None);
-        let pid = born.ok_or_else(|| Error::new("the process that joins the container was killed on the way"))?;
+        let pid = born.ok_or_else(|| {
+            Error::new("the process that joins the container was killed on the way")
+        })?;
         // Our own child by CLONE_PARENT: its number cannot be another's until we wait for it.
-        let pidfd = sys::pidfd_open(pid).map_err(|fault| Error::of_fault("cannot hold the process", fault))?;
+        let pidfd = sys::pidfd_open(pid)
+            .map_err(|fault| Error::of_fault("cannot hold the process", fault))?;
         self.collect(subject, pid, pidfd, watch)
     }
 
@@ -241,7 +255,12 @@ fn receive(socket: &OwnedFd, wire: &mut [u8; WIRE]) -> Result<Option<(Message, O
     let mut space = nix::cmsg_space!(RawFd);
     loop {
         let mut parts = [IoSliceMut::new(&mut wire[..])];
-        let received = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC);
+        let received = recvmsg::<()>(
+            socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut space),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        );
         let (bytes, fd) = match received {
             // A child that is gone with unread words of ours in its queue resets the line.
             Err(Errno::ECONNRESET) => return Ok(None),

@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 pub fn load(bundle: &Path) -> Result<Spec> {
     let path = bundle.join("config.json");
     let text = std::fs::read(&path).map_err(|error| Error::of_io("read", &path, &error))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| Error::new(format!("{} is not a valid config.json: {error}", path.display())))
+    serde_json::from_slice(&text).map_err(|error| {
+        Error::new(format!("{} is not a valid config.json: {error}", path.display()))
+    })
 }
 
 /// Checks what every later part relies on.
@@ -25,12 +26,17 @@ pub fn check(spec: &Spec) -> Result<()> {
         return Err(missing("process.args"));
     }
     if !process.cwd().is_absolute() {
-        return Err(Error::new(format!("config.json: process.cwd {:?} is not an absolute path", process.cwd())));
+        return Err(Error::new(format!(
+            "config.json: process.cwd {} is not an absolute path",
+            process.cwd().display()
+        )));
     }
     spec.root().as_ref().ok_or_else(|| missing("root"))?;
     spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
     match unsupported(spec).first() {
-        Some(field) => Err(Error::new(format!("config.json: {field} is not supported by this version of minibox"))),
+        Some(field) => Err(Error::new(format!(
+            "config.json: {field} is not supported by this version of minibox"
+        ))),
         None => Ok(()),
     }
 }
@@ -44,19 +50,36 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
         }
     };
     say(spec.hooks().is_some(), "hooks");
-    say(spec.solaris().is_some() || spec.windows().is_some() || spec.vm().is_some() || spec.zos().is_some(), "a platform other than linux");
+    say(
+        spec.solaris().is_some()
+            || spec.windows().is_some()
+            || spec.vm().is_some()
+            || spec.zos().is_some(),
+        "a platform other than linux",
+    );
     if let Some(process) = spec.process() {
-        say(process.apparmor_profile().as_ref().is_some_and(|p| !p.is_empty()), "process.apparmorProfile");
-        say(process.selinux_label().as_ref().is_some_and(|l| !l.is_empty()), "process.selinuxLabel");
+        say(
+            process.apparmor_profile().as_ref().is_some_and(|p| !p.is_empty()),
+            "process.apparmorProfile",
+        );
+        say(
+            process.selinux_label().as_ref().is_some_and(|l| !l.is_empty()),
+            "process.selinuxLabel",
+        );
         say(process.oom_score_adj().is_some(), "process.oomScoreAdj");
         say(process.scheduler().is_some(), "process.scheduler");
         say(process.io_priority().is_some(), "process.ioPriority");
         say(process.exec_cpu_affinity().is_some(), "process.execCPUAffinity");
     }
     for mount in spec.mounts().iter().flatten() {
-        say(mount.uid_mappings().is_some() || mount.gid_mappings().is_some(), "mounts[].uidMappings");
+        say(
+            mount.uid_mappings().is_some() || mount.gid_mappings().is_some(),
+            "mounts[].uidMappings",
+        );
     }
-    let Some(linux) = spec.linux() else { return fields };
+    let Some(linux) = spec.linux() else {
+        return fields;
+    };
     say(linux.net_devices().is_some(), "linux.netDevices");
     say(linux.seccomp().is_some(), "linux.seccomp");
     say(linux.rootfs_propagation().is_some(), "linux.rootfsPropagation");
@@ -73,7 +96,10 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
     if let Some(resources) = linux.resources() {
         say(resources.block_io().is_some(), "linux.resources.blockIO");
         say(resources.devices().as_ref().is_some_and(|d| !d.is_empty()), "linux.resources.devices");
-        say(resources.hugepage_limits().as_ref().is_some_and(|h| !h.is_empty()), "linux.resources.hugepageLimits");
+        say(
+            resources.hugepage_limits().as_ref().is_some_and(|h| !h.is_empty()),
+            "linux.resources.hugepageLimits",
+        );
         say(resources.network().is_some(), "linux.resources.network");
         say(resources.rdma().is_some(), "linux.resources.rdma");
         say(resources.unified().is_some(), "linux.resources.unified");
@@ -104,7 +130,10 @@ mod tests {
         for (field, name) in [
             (r#""seccomp":{"defaultAction":"SCMP_ACT_ALLOW"}"#, "linux.seccomp"),
             (r#""personality":{"domain":"LINUX32"}"#, "linux.personality"),
-            (r#""namespaces":[{"type":"network","path":"/proc/1/ns/net"}]"#, "joining a network namespace by path"),
+            (
+                r#""namespaces":[{"type":"network","path":"/proc/1/ns/net"}]"#,
+                "joining a net namespace by path",
+            ),
         ] {
             let error = check(&spec(field)).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");

@@ -71,7 +71,8 @@ pub fn save<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let failed = |error: std::io::Error| Error::of_io("write", path, &error);
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder).map_err(failed)?;
-    let text = serde_json::to_vec_pretty(value).map_err(|e| Error::new(format!("cannot write {}: {e}", path.display())))?;
+    let text = serde_json::to_vec_pretty(value)
+        .map_err(|e| Error::new(format!("cannot write {}: {e}", path.display())))?;
     file.write_all(&text).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
@@ -84,9 +85,10 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::of_io("read", path, &error)),
     };
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|error| Error::new(format!("{} is damaged: {error}", path.display())).hint("`minibox gc --force` clears away what cannot be read"))
+    serde_json::from_slice(&text).map(Some).map_err(|error| {
+        Error::new(format!("{} is damaged: {error}", path.display()))
+            .hint("`minibox gc --force` clears away what cannot be read")
+    })
 }
 
 /// A lock on a container's folder; other processes wait, and it ends with its holder.
@@ -117,7 +119,9 @@ impl Lock {
         let held = match Flock::lock(file, how) {
             Ok(held) => held,
             Err((_, Errno::EAGAIN)) => return Ok(None),
-            Err((_, errno)) => return Err(Error::new(format!("cannot lock {}", folder.display())).errno(errno)),
+            Err((_, errno)) => {
+                return Err(Error::new(format!("cannot lock {}", folder.display())).errno(errno));
+            }
         };
         // Whoever held it before may have removed the folder.
         Ok(folder.exists().then(|| Lock { _held: held, folder: folder.to_owned() }))

@@ -132,7 +132,7 @@ steps! {
         "attach the mounts, each at its place"
         "Only now, inside the new root: a link in the container's files can at worst lead to another of its files. /proc, /sys and /dev must be real folders."
         "move_mount(2), openat2(2)"
-        [ELOOP => "the place is a symbolic link, which is not allowed for /proc, /sys and /dev", ENOTDIR => "the place is a file, but a folder is to be mounted", EACCES => "the place does not exist and may not be made", EOVERFLOW => "the place belongs to an id that is not mapped into the container", EROFS => "the place does not exist and the filesystem is read-only", ENOSPC => "the disk under the container's layer is full"]
+        [ELOOP => "the place is a symbolic link, which is not allowed for /proc, /sys and /dev", ENOTDIR => "the place is a file, but a folder is to be mounted", EINVAL => "a file can be mounted only on a file, and a folder only on a folder", EACCES => "the place does not exist and may not be made", EOVERFLOW => "the place belongs to an id that is not mapped into the container", EROFS => "the place does not exist and the filesystem is read-only", ENOSPC => "the disk under the container's layer is full"]
     Devices "devices" Child
         "fill /dev"
         "Six harmless nodes and a few links, nothing of the host's. They come after /dev is mounted and before anything is masked with /dev/null."

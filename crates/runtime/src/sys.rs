@@ -132,8 +132,15 @@ pub fn pidfd_open(pid: pid_t) -> Sys<OwnedFd> {
 
 /// pidfd_send_signal(2).
 pub fn pidfd_send_signal(pidfd: RawFd, signal: c_int) -> Sys<()> {
-    syscall!("pidfd_send_signal", libc::SYS_pidfd_send_signal, pidfd, signal, std::ptr::null::<u8>(), 0)
-        .map(drop)
+    syscall!(
+        "pidfd_send_signal",
+        libc::SYS_pidfd_send_signal,
+        pidfd,
+        signal,
+        std::ptr::null::<u8>(),
+        0
+    )
+    .map(drop)
 }
 
 /// The wait status of a process that has ended and whose parent has already collected it, from
@@ -145,13 +152,12 @@ pub fn pidfd_exit_status(pidfd: RawFd) -> Option<i32> {
     struct PidfdInfo {
         mask: u64,
         cgroupid: u64,
-        ids: [u32; 12],
+        ids: [u32; 11],
         exit_code: i32,
-        coredump: [u32; 3],
     }
     const PIDFD_INFO_EXIT: u64 = 1 << 3;
     // _IOWR(PIDFS_IOCTL_MAGIC 0xFF, 11, struct pidfd_info)
-    let request = (3_u64 << 30) | ((size_of::<PidfdInfo>() as u64) << 16) | (0xFF << 8) | 11;
+    let request = (3_u64 << 30) | ((size_of::<PidfdInfo>() as u64) << 16) | (0xff << 8) | 0x0b;
     let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
     syscall!("ioctl", libc::SYS_ioctl, pidfd, request, &raw mut info).ok()?;
     (info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
@@ -221,7 +227,9 @@ pub fn set_title(title: &str) {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let mut fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').skip(45);
     let mut address = || fields.next().and_then(|field| field.trim().parse::<usize>().ok());
-    let (Some(start), Some(end)) = (address(), address()) else { return };
+    let (Some(start), Some(end)) = (address(), address()) else {
+        return;
+    };
     if start == 0 || end <= start {
         return;
     }
@@ -274,7 +282,8 @@ pub fn umask(mask: u32) {
 /// prlimit(2) of the calling process; `resource` is a RLIMIT_* number.
 pub fn setrlimit(resource: u32, soft: u64, hard: u64) -> Sys<()> {
     let limit = [soft, hard];
-    syscall!("prlimit", libc::SYS_prlimit64, 0, resource, &raw const limit, std::ptr::null::<u8>()).map(drop)
+    syscall!("prlimit", libc::SYS_prlimit64, 0, resource, &raw const limit, std::ptr::null::<u8>())
+        .map(drop)
 }
 
 /// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING` with a new anonymous keyring.
@@ -329,8 +338,15 @@ pub fn openat2(dir: RawFd, path: &CStr, flags: c_int, mode: u32, resolve: u64) -
     how.flags = (flags | libc::O_CLOEXEC) as u64;
     how.mode = u64::from(mode);
     how.resolve = resolve;
-    syscall!("openat2", libc::SYS_openat2, dir, path.as_ptr(), &raw const how, size_of::<libc::open_how>())
-        .map(|fd| fd as RawFd)
+    syscall!(
+        "openat2",
+        libc::SYS_openat2,
+        dir,
+        path.as_ptr(),
+        &raw const how,
+        size_of::<libc::open_how>()
+    )
+    .map(|fd| fd as RawFd)
 }
 
 /// close(2).
@@ -375,7 +391,16 @@ pub fn mknodat(dir: RawFd, path: &CStr, mode: u32, device: u64) -> Sys<()> {
 
 /// fchownat(2) with `AT_SYMLINK_NOFOLLOW`.
 pub fn fchownat(dir: RawFd, path: &CStr, uid: uid_t, gid: gid_t) -> Sys<()> {
-    syscall!("fchownat", libc::SYS_fchownat, dir, path.as_ptr(), uid, gid, libc::AT_SYMLINK_NOFOLLOW).map(drop)
+    syscall!(
+        "fchownat",
+        libc::SYS_fchownat,
+        dir,
+        path.as_ptr(),
+        uid,
+        gid,
+        libc::AT_SYMLINK_NOFOLLOW
+    )
+    .map(drop)
 }
 
 /// fchown(2).
@@ -402,7 +427,8 @@ pub fn fstat(fd: RawFd) -> Sys<Stat> {
     // SAFETY: stat is plain integers and filled by the kernel.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: writes one stat structure that lives here.
-    check("fstat", c_long::from(unsafe { libc::fstat(fd, &raw mut stat) }))?;
+    let ret = unsafe { libc::fstat(fd, &raw mut stat) };
+    check("fstat", c_long::from(ret))?;
     Ok(Stat { mode: stat.st_mode, rdev: stat.st_rdev })
 }
 
@@ -449,9 +475,10 @@ pub fn fsconfig(context: RawFd, key: &CStr, value: Option<&CStr>) -> Sys<()> {
 pub fn fsmount(context: RawFd, attributes: u64) -> Sys<RawFd> {
     const CMD_CREATE: c_uint = 6;
     let null = std::ptr::null::<u8>();
-    let created = syscall!("fsconfig(CREATE)", libc::SYS_fsconfig, context, CMD_CREATE, null, null, 0);
-    let mounted =
-        created.and_then(|_| syscall!("fsmount", libc::SYS_fsmount, context, 1, attributes as c_uint));
+    let created =
+        syscall!("fsconfig(CREATE)", libc::SYS_fsconfig, context, CMD_CREATE, null, null, 0);
+    let mounted = created
+        .and_then(|_| syscall!("fsmount", libc::SYS_fsmount, context, 1, attributes as c_uint));
     close(context);
     mounted.map(|fd| fd as RawFd)
 }
@@ -459,7 +486,8 @@ pub fn fsmount(context: RawFd, attributes: u64) -> Sys<RawFd> {
 /// open_tree(2) with `OPEN_TREE_CLONE`: a detached copy of the mount at `path`, with all below it
 /// where `recursive`.
 pub fn open_tree_clone(dir: RawFd, path: &CStr, recursive: bool) -> Sys<RawFd> {
-    let mut flags = libc::OPEN_TREE_CLONE | libc::O_CLOEXEC as c_uint | libc::AT_EMPTY_PATH as c_uint;
+    let mut flags =
+        libc::OPEN_TREE_CLONE | libc::O_CLOEXEC as c_uint | libc::AT_EMPTY_PATH as c_uint;
     if recursive {
         flags |= libc::AT_RECURSIVE as c_uint;
     }
@@ -469,7 +497,8 @@ pub fn open_tree_clone(dir: RawFd, path: &CStr, recursive: bool) -> Sys<RawFd> {
 /// move_mount(2) of a detached mount onto the place that the descriptor `target` refers to.
 pub fn move_mount(mount: RawFd, target: RawFd) -> Sys<()> {
     let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
-    syscall!("move_mount", libc::SYS_move_mount, mount, c"".as_ptr(), target, c"".as_ptr(), flags).map(drop)
+    syscall!("move_mount", libc::SYS_move_mount, mount, c"".as_ptr(), target, c"".as_ptr(), flags)
+        .map(drop)
 }
 
 /// mount_setattr(2) on the mount that `fd` (with an empty path) or `path` names.
@@ -528,10 +557,23 @@ pub fn loopback_up() -> Sys<()> {
         flags: libc::c_short,
         rest: [u8; 22],
     }
-    let socket = syscall!("socket", libc::SYS_socket, libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)?;
-    let mut request = Ifreq { name: [0; libc::IFNAMSIZ], flags: libc::IFF_UP as libc::c_short, rest: [0; 22] };
+    let socket = syscall!(
+        "socket",
+        libc::SYS_socket,
+        libc::AF_INET,
+        libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
+        0
+    )?;
+    let mut request =
+        Ifreq { name: [0; libc::IFNAMSIZ], flags: libc::IFF_UP as libc::c_short, rest: [0; 22] };
     request.name[..2].copy_from_slice(b"lo");
-    let done = syscall!("ioctl(SIOCSIFFLAGS)", libc::SYS_ioctl, socket, libc::SIOCSIFFLAGS, &raw const request);
+    let done = syscall!(
+        "ioctl(SIOCSIFFLAGS)",
+        libc::SYS_ioctl,
+        socket,
+        libc::SIOCSIFFLAGS,
+        &raw const request
+    );
     close(socket as RawFd);
     done.map(drop)
 }
@@ -539,14 +581,16 @@ pub fn loopback_up() -> Sys<()> {
 /// unlockpt(3): ioctl(2) `TIOCSPTLCK` 0 on a pty master.
 pub fn unlock_pty(master: RawFd) -> Sys<()> {
     let unlock: c_int = 0;
-    syscall!("ioctl(TIOCSPTLCK)", libc::SYS_ioctl, master, libc::TIOCSPTLCK, &raw const unlock).map(drop)
+    syscall!("ioctl(TIOCSPTLCK)", libc::SYS_ioctl, master, libc::TIOCSPTLCK, &raw const unlock)
+        .map(drop)
 }
 
 /// The terminal side of a pty master, by ioctl(2) `TIOCGPTPEER`: no path that could be swapped
 /// (CVE-2025-52565).
 pub fn pty_peer(master: RawFd) -> Sys<RawFd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    syscall!("ioctl(TIOCGPTPEER)", libc::SYS_ioctl, master, libc::TIOCGPTPEER, flags).map(|fd| fd as RawFd)
+    syscall!("ioctl(TIOCGPTPEER)", libc::SYS_ioctl, master, libc::TIOCGPTPEER, flags)
+        .map(|fd| fd as RawFd)
 }
 
 /// ioctl(2) `TIOCSCTTY`: `terminal` becomes the controlling terminal of this new session.
@@ -557,7 +601,8 @@ pub fn set_controlling_terminal(terminal: RawFd) -> Sys<()> {
 /// ioctl(2) `TIOCSWINSZ`, in character cells.
 pub fn set_winsize(terminal: RawFd, rows: u16, columns: u16) -> Sys<()> {
     let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    syscall!("ioctl(TIOCSWINSZ)", libc::SYS_ioctl, terminal, libc::TIOCSWINSZ, &raw const size).map(drop)
+    syscall!("ioctl(TIOCSWINSZ)", libc::SYS_ioctl, terminal, libc::TIOCSWINSZ, &raw const size)
+        .map(drop)
 }
 
 /// sendmsg(2) of `bytes` with one descriptor as `SCM_RIGHTS`, unix(7).

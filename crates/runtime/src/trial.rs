@@ -7,6 +7,11 @@ pub(crate) fn entered_child() {
     guard::IN_CHILD.store(true, std::sync::atomic::Ordering::Relaxed);
 }
 
+/// Does what the child must never do, so that a test can see the guard at work.
+pub(crate) fn allocate() {
+    drop(std::hint::black_box(Box::new(0_u8)));
+}
+
 #[cfg(feature = "trial")]
 mod guard {
     use std::alloc::{GlobalAlloc, Layout, System};

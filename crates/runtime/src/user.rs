@@ -39,12 +39,16 @@ pub fn read_in_root(root: BorrowedFd<'_>, path: &str) -> Result<Option<String>> 
     let fd = match openat2(root, path, how) {
         Ok(fd) => fd,
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
-        Err(errno) => return Err(Error::new(format!("cannot open /{path} of the container")).errno(errno)),
+        Err(errno) => {
+            return Err(Error::new(format!("cannot open /{path} of the container")).errno(errno));
+        }
     };
     let file = std::fs::File::from(fd);
     let refuse = |what: &str| {
-        Err(Error::new(format!("/{path} of the container is {what}, so no name can be looked up in it"))
-            .hint("give numbers instead: -u UID:GID"))
+        Err(Error::new(format!(
+            "/{path} of the container is {what}, so no name can be looked up in it"
+        ))
+        .hint("give numbers instead: -u UID:GID"))
     };
     let metadata = file.metadata().map_err(|e| Error::of_io("read", path.as_ref(), &e))?;
     if !metadata.is_file() {
@@ -68,7 +72,8 @@ fn id_number(text: &str) -> Result<Option<u32>> {
     match text.parse::<u32>() {
         // The highest value means "no change" to setresuid(2).
         Ok(id) if id != u32::MAX => Ok(Some(id)),
-        _ => Err(Error::new(format!("the id {text} is out of range")).hint("ids go from 0 to 4294967294")),
+        _ => Err(Error::new(format!("the id {text} is out of range"))
+            .hint("ids go from 0 to 4294967294")),
     }
 }
 
@@ -81,7 +86,9 @@ struct Passwd<'a> {
 
 fn passwd_line(line: &str) -> Option<Passwd<'_>> {
     let fields: Vec<&str> = line.split(':').collect();
-    let [name, _, uid, gid, _, home, ..] = fields[..] else { return None };
+    let [name, _, uid, gid, _, home, ..] = fields[..] else {
+        return None;
+    };
     Some(Passwd { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
 }
 
@@ -89,7 +96,8 @@ fn passwd_line(line: &str) -> Option<Passwd<'_>> {
 pub fn resolve(root: BorrowedFd<'_>, asked: &str) -> Result<User> {
     let (user, group) = asked.split_once(':').map_or((asked, None), |(u, g)| (u, Some(g)));
     if group == Some("") || (user.is_empty() && group.is_some()) {
-        return Err(Error::new(format!("{asked:?} is not a user")).hint("write NAME, UID, NAME:GROUP or UID:GID"));
+        return Err(Error::new(format!("{asked:?} is not a user"))
+            .hint("write NAME, UID, NAME:GROUP or UID:GID"));
     }
     let number = if user.is_empty() { Some(0) } else { id_number(user)? };
     let passwd = match read_in_root(root, "etc/passwd") {
@@ -97,15 +105,24 @@ pub fn resolve(root: BorrowedFd<'_>, asked: &str) -> Result<User> {
         Err(_) if number.is_some() => None,
         result => result?,
     };
-    let entry = passwd.iter().flat_map(|text| text.lines()).filter_map(passwd_line).find(|p| match number {
-        Some(uid) => p.uid == uid,
-        None => p.name == user,
-    });
+    let entry =
+        passwd.iter().flat_map(|text| text.lines()).filter_map(passwd_line).find(
+            |p| match number {
+                Some(uid) => p.uid == uid,
+                None => p.name == user,
+            },
+        );
     let mut resolved = match (entry, number) {
-        (Some(p), _) => User { uid: p.uid, gid: p.gid, groups: Vec::new(), home: p.home.to_owned() },
+        (Some(p), _) => {
+            User { uid: p.uid, gid: p.gid, groups: Vec::new(), home: p.home.to_owned() }
+        }
         (None, Some(uid)) => User { uid, gid: 0, groups: Vec::new(), home: String::new() },
         (None, None) => {
-            let file = if passwd.is_some() { "its /etc/passwd does not list it" } else { "it has no /etc/passwd" };
+            let file = if passwd.is_some() {
+                "its /etc/passwd does not list it"
+            } else {
+                "it has no /etc/passwd"
+            };
             return Err(Error::new(format!("there is no user {user:?} in the container: {file}"))
                 .hint("give a number instead, or a name that the file lists"));
         }
@@ -132,7 +149,9 @@ pub fn resolve(root: BorrowedFd<'_>, asked: &str) -> Result<User> {
 }
 
 fn groups_of(text: &str, user: &str) -> Vec<u32> {
-    let member = |line: &&str| line.rsplit(':').next().is_some_and(|m| m.split(',').any(|m| m.trim() == user));
+    let member = |line: &&str| {
+        line.rsplit(':').next().is_some_and(|m| m.split(',').any(|m| m.trim() == user))
+    };
     text.lines().filter(member).filter_map(|line| line.split(':').nth(2)?.parse().ok()).collect()
 }
 
@@ -172,7 +191,8 @@ mod tests {
         (dir, root)
     }
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nlearner:x:1000:1000::/home/learner:/bin/sh\nbroken\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\nlearner:x:1000:1000::/home/learner:/bin/sh\nbroken\n";
     const GROUP: &str = "root:x:0:\ntty:x:5:learner\nlearner:x:1000:\n";
 
     #[test]
@@ -180,16 +200,34 @@ mod tests {
         let (_dir, root) = root_with(PASSWD, GROUP);
         let user = |asked| resolve(root.as_fd(), asked).unwrap();
         assert_eq!(user(""), User { uid: 0, gid: 0, groups: vec![], home: "/root".into() });
-        assert_eq!(user("learner"), User { uid: 1000, gid: 1000, groups: vec![5], home: "/home/learner".into() });
+        assert_eq!(
+            user("learner"),
+            User { uid: 1000, gid: 1000, groups: vec![5], home: "/home/learner".into() }
+        );
         assert_eq!(user("1000"), user("learner"));
-        assert_eq!(user("learner:tty"), User { uid: 1000, gid: 5, groups: vec![], home: "/home/learner".into() });
+        assert_eq!(
+            user("learner:tty"),
+            User { uid: 1000, gid: 5, groups: vec![], home: "/home/learner".into() }
+        );
         assert_eq!(user("77:88"), User { uid: 77, gid: 88, groups: vec![], home: "/".into() });
     }
 
     #[test]
     fn what_is_not_a_user_never_becomes_root() {
         let (_dir, root) = root_with(PASSWD, GROUP);
-        for asked in ["4294967296", "4294967295", "99999999999999999999", "1:", ":", ":5", "nobody", "root:nogroup", "-1", "0x0", "1000:-1"] {
+        for asked in [
+            "4294967296",
+            "4294967295",
+            "99999999999999999999",
+            "1:",
+            ":",
+            ":5",
+            "nobody",
+            "root:nogroup",
+            "-1",
+            "0x0",
+            "1000:-1",
+        ] {
             assert!(resolve(root.as_fd(), asked).is_err(), "{asked}");
         }
     }
