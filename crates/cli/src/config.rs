@@ -126,14 +126,23 @@ pub(crate) fn understand(args: &RunArgs) -> Result<Wishes> {
         );
     }
     let root = open_root(&args.rootfs)?;
+    let volumes = args.volumes.iter().map(|text| parse_volume(text)).collect::<Result<Vec<_>>>()?;
+    let tmpfs = args.tmpfs.iter().map(|text| parse_tmpfs(text)).collect::<Result<Vec<_>>>()?;
+    let mut places: Vec<&Path> =
+        volumes.iter().chain(&tmpfs).map(|mount| mount.destination().as_path()).collect();
+    places.sort();
+    if let Some(twice) = places.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::new(format!("two mounts for the same place: {}", twice[0].display()))
+            .hint("each --volume and --tmpfs needs a destination of its own"));
+    }
     Ok(Wishes {
         memory: args.memory.as_deref().map(parse_size).transpose()?,
         cpu_quota: args.cpus.as_deref().map(parse_cpus).transpose()?,
         host_network,
         no_new_privs,
         capabilities,
-        volumes: args.volumes.iter().map(|text| parse_volume(text)).collect::<Result<_>>()?,
-        tmpfs: args.tmpfs.iter().map(|text| parse_tmpfs(text)).collect::<Result<_>>()?,
+        volumes,
+        tmpfs,
         user: user::resolve(root.as_fd(), args.process.user.as_deref().unwrap_or(""))?,
         warnings,
     })
@@ -272,27 +281,36 @@ fn parse_tmpfs(text: &str) -> Result<oci::Mount> {
 }
 
 fn capability_set(args: &RunArgs, warnings: &mut Vec<String>) -> Result<oci::Capabilities> {
-    let all = || (0..64).filter_map(capabilities::name);
+    let grantable = capabilities::grantable();
+    let has = |number: u8| grantable & (1 << number) != 0;
+    let all = || (0..64).filter(|number| has(*number)).filter_map(capabilities::name);
     let expand = |names: &[String]| -> Result<Vec<String>> {
         let mut expanded = Vec::new();
         for name in names {
             if name.eq_ignore_ascii_case("all") {
                 expanded.extend(all());
             } else {
-                let number = capabilities::number(name)?;
-                expanded.extend(capabilities::name(number));
+                expanded.extend(capabilities::name(capabilities::number(name)?));
             }
         }
         Ok(expanded)
     };
     let added = expand(&args.cap_add)?;
+    for name in &added {
+        if !has(capabilities::number(name)?) {
+            return Err(Error::new(format!(
+                "--cap-add {name}: this root does not have {name} itself"
+            ))
+            .hint("inside another container? That one must be given it first"));
+        }
+    }
     let dropped = expand(&args.cap_drop)?;
     let drop_all = args.cap_drop.iter().any(|name| name.eq_ignore_ascii_case("all"));
     let add_all = args.cap_add.iter().any(|name| name.eq_ignore_ascii_case("all"));
     let mut names: Vec<String> = if args.privileged {
         all().collect()
     } else {
-        capabilities::DEFAULT.iter().map(|&name| name.to_owned()).collect()
+        all().filter(|name| capabilities::DEFAULT.contains(&name.as_str())).collect()
     };
     // Docker's order: `--cap-drop ALL --cap-add X` leaves X, `--cap-add ALL --cap-drop X` all but X.
     if drop_all {

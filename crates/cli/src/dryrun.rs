@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use minibox_runtime::describe;
+use minibox_runtime::describe::{self, Subject};
 use minibox_runtime::plan::RootMount;
-use minibox_runtime::spawn::Subject;
 use minibox_runtime::{Plan, Step};
 
 use crate::output::shell_word;
@@ -35,7 +34,8 @@ fn items_of(plan: &Plan, step: Step) -> usize {
         Step::Join => 0,
         Step::MakeCgroup => usize::from(plan.cgroup.is_some()),
         Step::MapIds | Step::BecomeRoot => usize::from(plan.id_map.is_some()),
-        Step::TakeMounts | Step::AttachMounts => plan.mounts.len(),
+        Step::TakeMounts => plan.mounts.len(),
+        Step::AttachMounts => plan.mounts.len() + usize::from(plan.cwd_place.is_some()),
         Step::Devices => 1 + usize::from(plan.devices.is_some()),
         Step::Hostname => usize::from(plan.hostname.is_some()),
         Step::Loopback => usize::from(plan.loopback),
@@ -74,7 +74,7 @@ pub(crate) fn script(plan: &Plan, hostname: &str, host_network: bool) -> String 
     let _ = writeln!(text, "unshare {} sh -eu <<'INSIDE'", flags.join(" "));
     let _ = writeln!(text, "mount --make-rprivate /");
     match &plan.root.mount {
-        RootMount::Overlay(_) => {
+        RootMount::Overlay { .. } => {
             let userxattr = if plan.id_map.is_some() { ",userxattr" } else { "" };
             let _ = writeln!(text, "mkdir -p \"$LAYER/upper\" \"$LAYER/work\" \"$LAYER/root\"");
             let _ = writeln!(

@@ -3,15 +3,15 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use minibox_runtime::join::JoinPlan;
-use minibox_runtime::plan::plan_process;
+use minibox_runtime::plan::{JoinPlan, plan_process};
 use minibox_runtime::user;
-use minibox_runtime::{Error, Result, capabilities, spec};
+use minibox_runtime::{Error, Result, capabilities, join, spec};
 use oci_spec::runtime as oci;
 
 use crate::args::ExecArgs;
 use crate::config;
 use crate::explain::Teller;
+use crate::living;
 use crate::output;
 use crate::store::Store;
 use crate::supervise::{self, Streams};
@@ -19,7 +19,7 @@ use crate::terminal;
 
 /// Runs it; the exit code for the caller's shell.
 pub(crate) fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
-    let container = store.find_settled(&args.container)?;
+    let container = living::find(store, &args.container)?;
     let (pid, pidfd) = container.hold()?;
     let spec = spec::load(&store.folder(&container.record.id))?;
     let first =
@@ -53,6 +53,7 @@ pub(crate) fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
         first.capabilities().as_ref().and_then(|c| c.bounding().clone()).unwrap_or_default();
     let set = if args.privileged {
         (0..64)
+            .filter(|number| capabilities::grantable() & (1 << number) != 0)
             .filter_map(capabilities::name)
             .filter_map(|n| n.trim_start_matches("CAP_").parse().ok())
             .collect()
@@ -75,19 +76,13 @@ pub(crate) fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
     let program = plan_process(&process, single_id, stdio, size, !detached)?;
     let plan = JoinPlan::new(pid, pidfd, container.cgroup().as_ref(), program)?;
     let signals = supervise::catch_signals()?;
-    let running = plan.start(teller.listening(), &mut |event| teller.hear(event))?;
+    let running = join::start(&plan, teller.listening(), &mut |event| teller.hear(event))?;
     teller.finish();
     drop(plan);
     if detached {
         return Ok(0);
     }
-    let ended = supervise::stay(
-        running,
-        streams,
-        &signals,
-        args.process.interactive,
-        &container.record.name,
-    )?;
+    let ended = supervise::stay(&running, streams, &signals, args.process.interactive, None)?;
     Ok(ended.code as u8)
 }
 

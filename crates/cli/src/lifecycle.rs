@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use crate::args::{GcArgs, KillArgs, Names, RmArgs, StopArgs};
+use crate::living;
 use crate::output;
 use crate::store::{Container, Status, Store};
 use crate::supervise::has_handler;
@@ -73,7 +74,7 @@ fn send(pidfd: &OwnedFd, signal: i32, name: &str) -> Result<()> {
 /// `minibox stop`: SIGTERM, patience, SIGKILL.
 pub(crate) fn stop(store: &Store, args: &StopArgs) -> u8 {
     for_each(&args.names, |name| {
-        let container = store.find_settled(name)?;
+        let container = living::find(store, name)?;
         if container.status() == Status::Running {
             let (pid, pidfd) = container.hold()?;
             let deaf = !has_handler(pid, Signal::SIGTERM);
@@ -116,7 +117,7 @@ pub(crate) fn parse_signal(text: &str) -> Result<i32> {
 pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<u8> {
     let signal = parse_signal(&args.signal)?;
     Ok(for_each(&args.names, |name| {
-        let container = store.find_settled(name)?;
+        let container = living::find(store, name)?;
         let (pid, pidfd) = container.hold()?;
         send(&pidfd, signal, name)?;
         let named = Signal::try_from(signal).ok();
@@ -144,7 +145,7 @@ pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<u8> {
 /// `minibox wait`.
 pub(crate) fn wait(store: &Store, names: &Names) -> u8 {
     for_each(names, |name| {
-        let container = store.find_settled(name)?;
+        let container = living::find(store, name)?;
         if container.status() == Status::Running {
             let (_, pidfd) = container.hold()?;
             wait_for_end(&pidfd, None);
@@ -165,7 +166,7 @@ pub(crate) fn wait(store: &Store, names: &Names) -> u8 {
 /// `minibox rm`.
 pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
     for_each(&args.names, |name| {
-        let container = match store.find_settled(name) {
+        let container = match living::find(store, name) {
             Ok(container) => container,
             Err(_) if args.force && store.find(name).is_err() => return Ok(()),
             Err(error) => return Err(error),

@@ -7,8 +7,10 @@ mod config;
 mod dryrun;
 mod exec;
 mod explain;
+mod guardian;
 mod host;
 mod lifecycle;
+mod living;
 mod monitor;
 mod names;
 mod output;
@@ -26,7 +28,7 @@ use clap::Parser;
 use minibox_runtime::{Error, Result, step};
 
 use args::{Cli, Verb};
-use store::{Container, Status, Store};
+use store::Store;
 
 const SPEC_VERSION: &str = "1.2.1";
 
@@ -173,21 +175,4 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Gc(args) => lifecycle::gc(&store, &args),
         Verb::Version | Verb::Steps(_) => Ok(0),
     }
-}
-
-/// A container as it is after whatever the machine did to it: ends are written down, and a container
-/// whose monitor was killed gets a new one. `None` where it is gone.
-fn up_to_date(store: &Store, container: Container) -> Result<Option<Container>> {
-    if container.record.exit.is_some() || container.is_kept() {
-        return Ok(Some(container));
-    }
-    let id = container.record.id.clone();
-    if container.status() == Status::Running {
-        if container.record.monitored {
-            monitor::take_over(store, &container)?;
-        }
-    } else {
-        store.settle(&container)?;
-    }
-    store.load(&id)
 }

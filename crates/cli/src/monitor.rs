@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -59,8 +59,8 @@ pub(crate) mod to_client {
 #[derive(Debug, Default)]
 pub(crate) struct Pipes {
     outputs: [Option<File>; 2],
-    /// Held open, so that a program that waits for input is not told of its end.
-    _input: Option<File>,
+    /// Never written to, only held open, so that a program that waits for input is not told of its end.
+    input: Option<File>,
 }
 
 impl Pipes {
@@ -103,7 +103,7 @@ impl Pipes {
         } else {
             None
         };
-        Ok(Pipes { outputs: [read("stdout")?, read("stderr")?], _input: input })
+        Ok(Pipes { outputs: [read("stdout")?, read("stderr")?], input })
     }
 }
 
@@ -191,7 +191,7 @@ fn be_the_monitor(birth: Birth<'_>, client: OwnedFd) -> ! {
         pipes,
         owner: has_owner.then(|| Owner { socket: client, terminal: SavedTerminal::take() }),
     };
-    become_quiet(&record.name);
+    become_quiet(&record.name, &monitor.descriptors());
     monitor.watch(store, &record.id)
 }
 
@@ -213,16 +213,23 @@ fn reap_blocking(pidfd: &OwnedFd) -> Option<Ended> {
     reap(pidfd.as_fd())
 }
 
-/// Lets go of everything of the caller's: streams, folder, signals, and the program's name, so that
-/// `ps -ef | grep while_loop` finds the program alone.
-fn become_quiet(name: &str) {
+/// Lets go of everything of the caller's: streams, folder, signals, every descriptor but those in
+/// `keep`, and the program's name, so that `ps -ef | grep while_loop` finds the program alone.
+pub(crate) fn become_quiet(name: &str, keep: &[RawFd]) {
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
         for stream in 0..3 {
             let _ = sys::dup2(null.as_raw_fd(), stream);
         }
     }
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let open = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    for fd in open.collect::<Vec<RawFd>>() {
+        if fd > 2 && !keep.contains(&fd) {
+            sys::close(fd);
+        }
+    }
     let _ = std::env::set_current_dir("/");
-    // The streams' ends arrive as errors of write; the rest has no business with it.
+    // A write to a stream that has ended says so; no signal has any business with it.
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
     sys::set_name(c"minibox");
     sys::set_title(&format!("minibox: {name}"));
@@ -259,6 +266,17 @@ struct Monitor {
 }
 
 impl Monitor {
+    /// Everything it holds.
+    fn descriptors(&self) -> Vec<RawFd> {
+        let files = [&self.console, &self.log.file, &self.pipes.input];
+        let files = files.into_iter().chain(&self.pipes.outputs).flatten().map(AsRawFd::as_raw_fd);
+        let owner = self.owner.iter().flat_map(|owner| {
+            let terminal = owner.terminal.iter().map(|saved| saved.terminal.as_raw_fd());
+            terminal.chain([owner.socket.as_raw_fd()])
+        });
+        files.chain(owner).chain([self.pidfd.as_raw_fd()]).collect()
+    }
+
     /// Until the container ends; then writes down how.
     fn watch(mut self, store: &Store, id: &str) -> ! {
         let mut buffer = vec![0; MESSAGE - 1];
@@ -367,16 +385,26 @@ impl Monitor {
 
     /// The container has ended: what it wrote last, its status, its record, the caller's word.
     fn finish(&mut self, store: &Store, id: &str, buffer: &mut [u8]) -> ! {
-        let ended = if self.is_our_child {
-            reap(self.pidfd.as_fd())
+        let (ended, mut note) = if self.is_our_child {
+            (reap(self.pidfd.as_fd()), None)
         } else {
-            exit_of_a_strangers_child(&self.pidfd)
+            let first = "its first monitor was killed, and";
+            match exit_of_a_strangers_child(&self.pidfd) {
+                Ok(Some(ended)) => (Some(ended), None),
+                Ok(None) => {
+                    (None, Some(format!("{first} its new parent does not collect its status")))
+                }
+                Err(_) => (
+                    None,
+                    Some(format!(
+                        "{first} this kernel (before 6.15) tells its status to nobody else"
+                    )),
+                ),
+            }
         };
         for source in 0..3 {
             while self.read_output(source, buffer) {}
         }
-        let mut note = (ended.is_none())
-            .then(|| String::from("its first monitor was killed, and this kernel (before 6.15) tells its exit status to nobody else"));
         let folder = store.folder(id);
         if let (Ok(Some(_lock)), Ok(Some(Container { mut record, .. }))) =
             (Lock::wait(&folder), store.load(id))
@@ -394,15 +422,16 @@ impl Monitor {
     }
 }
 
-/// The status of a process whose own parent must first collect it: the host's init, within moments.
-fn exit_of_a_strangers_child(pidfd: &OwnedFd) -> Option<Ended> {
-    for _ in 0..100 {
-        if let Some(status) = sys::pidfd_exit_status(pidfd.as_raw_fd()) {
-            return Some(Ended::of_raw(status));
+/// The status of a process that is somebody else's child: there once its parent, the host's init, has
+/// collected it, which some do only every few seconds. An error where this kernel does not tell.
+fn exit_of_a_strangers_child(pidfd: &OwnedFd) -> std::result::Result<Option<Ended>, sys::Fault> {
+    for _ in 0..1000 {
+        if let Some(status) = sys::pidfd_exit_status(pidfd.as_raw_fd())? {
+            return Ok(Some(Ended::of_raw(status)));
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(10));
     }
-    None
+    Ok(None)
 }
 
 /// The record of an end, with the reason where the kernel gives one.
@@ -465,7 +494,7 @@ pub(crate) fn take_over(store: &Store, container: &Container) -> Result<()> {
     let Ok((monitor, name)) = taken else { sys::exit_now(1) };
     drop(lock);
     drop(theirs);
-    become_quiet(&name);
+    become_quiet(&name, &monitor.descriptors());
     tracing::debug!(pid = monitor.pid, "taken over");
     monitor.watch(store, id)
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use minibox_runtime::cgroup::{self, Cgroup, Layout};
+use minibox_runtime::hints;
 use minibox_runtime::idmap::{self, IdMap};
 use minibox_runtime::state::{self, Lock, ProcessId, State};
 use minibox_runtime::{Blame, Choices, Error, Layer, Plan, Result};
@@ -15,6 +16,7 @@ use crate::args::{DryRun, RunArgs};
 use crate::config::{self, OwnFiles, PIDS_LIMIT, Wishes};
 use crate::dryrun;
 use crate::explain::Teller;
+use crate::guardian;
 use crate::host;
 use crate::monitor::{self, Attended, Birth, MESSAGE, Pipes, to_client};
 use crate::output;
@@ -256,10 +258,19 @@ fn run_in_foreground(
     let mut streams = Streams::new(args.process.interactive)?;
     let mut choices = choices(args, &record, &teller)?;
     choices.stdio = std::mem::take(&mut streams.theirs);
-    let plan = plan(spec, &record, choices)?;
+    let mut plan = plan(spec, &record, choices)?;
     let signals = supervise::catch_signals()?;
-    let running = minibox_runtime::spawn::start(&plan, &mut |event| teller.hear(event))?;
-    drop(plan);
+    let running = minibox_runtime::spawn::start(&plan, &mut |event| {
+        if let minibox_runtime::Event::Born { pid } = event
+            && let Err(error) = guardian::start(store, &record.id, &record.name, *pid)
+        {
+            // It still ends with us as long as the program stays who it is.
+            output::note(&format!("goes on without a guardian: {error}"));
+        }
+        teller.hear(event);
+    })?;
+    // Our copies of its streams would keep its pipes open.
+    plan.process.stdio = [None, None, None];
     teller.finish();
     record.started = Some(now());
     let me = std::process::id() as i32;
@@ -275,10 +286,14 @@ fn run_in_foreground(
     store.save(&record)?;
     drop(lock);
     let ended =
-        supervise::stay(running, streams, &signals, args.process.interactive, &record.name)?;
+        supervise::stay(&running, streams, &signals, args.process.interactive, Some(&record.name))?;
     let exit = monitor::describe_end(&record, Some(ended), None);
     if let Some(note) = &exit.note {
         output::note(note);
+    } else if let (true, Some(program)) = (ended.code != 0, hints::denied_privileges(&plan)) {
+        output::note(&format!(
+            "{program} is a setuid program or has file capabilities, which no_new_privs makes void; --security-opt no-new-privileges=false allows them"
+        ));
     } else if ended.code == 0 && !args.process.interactive && is_shell(&args.command) {
         output::note(
             "a shell without -i has no input and ends at once; `minibox run -it ROOTFS sh` gives you one to type into",

@@ -232,7 +232,8 @@ impl Store {
     /// The ids of all folders, readable or not.
     pub(crate) fn ids(&self) -> Vec<String> {
         let entries = fs::read_dir(self.data.join("containers")).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| !name.starts_with('.')).collect()
     }
 
     /// All containers that can be read, the newest first. One that cannot never hides the others.
@@ -263,13 +264,6 @@ impl Store {
                     .hint("give more digits, or the name"))
             }
         }
-    }
-
-    /// Finds a container and brings its record up to date with the machine.
-    pub(crate) fn find_settled(&self, asked: &str) -> Result<Container> {
-        let container = self.find(asked)?;
-        crate::up_to_date(self, container)?
-            .ok_or_else(|| Error::new(format!("container {asked:?} has just been removed")))
     }
 
     /// Writes down the end of a container whose keeper is gone too, and takes its leftovers away.
@@ -500,7 +494,7 @@ impl Container {
         };
         let state =
             self.state.as_ref().filter(|_| self.status() == Status::Running).ok_or_else(over)?;
-        let held = minibox_runtime::join::hold(state.init.pid, state.init.start_time)?;
+        let held = state::hold(state.init)?;
         held.map(|pidfd| (state.init.pid, pidfd)).ok_or_else(over)
     }
 

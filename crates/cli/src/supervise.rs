@@ -130,19 +130,20 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Option<Ended> {
     }
 }
 
-/// Stays with the program until it ends. `name` is for messages.
+/// Stays with the program until it ends. `container` is the name of the container whose PID 1 it is;
+/// none for a program that has joined one, to which signals do what they always do.
 pub(crate) fn stay(
-    running: Running,
+    running: &Running,
     mut streams: Streams,
     signals: &SignalFd,
     interactive: bool,
-    name: &str,
+    container: Option<&str>,
 ) -> Result<Ended> {
     // Our copies of the program's ends would keep its pipes open for ever.
     streams.theirs = [None, None, None];
-    let console = running.console;
+    let console = running.console.as_ref();
     let raw = (console.is_some() && interactive).then(RawMode::enter).flatten();
-    if let Some(console) = &console {
+    if let Some(console) = console {
         terminal::copy_size(console.as_fd());
         streams.outputs[0] = Some(console.try_clone().map_err(|e| Error::new(e.to_string()))?);
         streams.input = interactive
@@ -177,10 +178,13 @@ pub(crate) fn stay(
             let Ok(signal) = Signal::try_from(signal.ssi_signo as i32) else {
                 continue;
             };
-            match (&console, signal) {
+            match (console, signal) {
                 (Some(console), Signal::SIGWINCH) => terminal::copy_size(console.as_fd()),
                 (None, Signal::SIGWINCH) => {}
-                _ => forward(&running.pidfd, running.pid, signal, &mut second_chance, name),
+                _ => match container {
+                    Some(name) => forward(running, signal, &mut second_chance, name),
+                    None => drop(sys::pidfd_send_signal(running.pidfd.as_raw_fd(), signal as i32)),
+                },
             }
         }
         for (number, is_ready) in out_ready.into_iter().enumerate() {
@@ -195,7 +199,7 @@ pub(crate) fn stay(
         if in_ready {
             let to = streams.input.as_ref().map_or(-1, AsRawFd::as_raw_fd);
             if !pass_on(libc::STDIN_FILENO, to) {
-                if let Some(console) = &console {
+                if let Some(console) = console {
                     // End of a piped input: what Ctrl-D is to a terminal.
                     let _ = nix::unistd::write(console, b"\x04");
                 }
@@ -275,13 +279,8 @@ pub(crate) fn has_handler(pid: i32, signal: Signal) -> bool {
 }
 
 /// Passes a signal on to PID 1, and explains the kernel where it will be thrown away.
-pub(crate) fn forward(
-    pidfd: &OwnedFd,
-    pid: i32,
-    signal: Signal,
-    second_chance: &mut Option<Instant>,
-    name: &str,
-) {
+fn forward(running: &Running, signal: Signal, second_chance: &mut Option<Instant>, name: &str) {
+    let (pidfd, pid) = (&running.pidfd, running.pid);
     let again = second_chance.is_some_and(|first| first.elapsed() < Duration::from_secs(2));
     let heard = has_handler(pid, signal);
     if signal == Signal::SIGINT && again && !heard {

@@ -7,6 +7,7 @@ use minibox_runtime::{Error, Result, spec};
 use serde_json::json;
 
 use crate::args::{LogsArgs, Names, PsArgs};
+use crate::living;
 use crate::output;
 use crate::store::{Container, Status, Store};
 
@@ -47,7 +48,7 @@ pub(crate) fn ps(store: &Store, args: &PsArgs) -> Result<u8> {
     ];
     for container in store.all() {
         // Met on the way: ends nobody wrote down, and containers whose monitor was killed.
-        let container = crate::up_to_date(store, container)?;
+        let container = living::up_to_date(store, container)?;
         let Some(container) = container else { continue };
         let running = container.status() == Status::Running;
         if !args.all && !running {
@@ -78,7 +79,7 @@ pub(crate) fn ps(store: &Store, args: &PsArgs) -> Result<u8> {
 pub(crate) fn inspect(store: &Store, names: &Names) -> Result<u8> {
     let mut all = Vec::new();
     for name in &names.containers {
-        let container = store.find_settled(name)?;
+        let container = living::find(store, name)?;
         let record = &container.record;
         let running = container.status() == Status::Running;
         let state = container.state.as_ref().filter(|_| running);
@@ -114,7 +115,7 @@ pub(crate) fn inspect(store: &Store, names: &Names) -> Result<u8> {
 
 /// `minibox logs`.
 pub(crate) fn logs(store: &Store, args: &LogsArgs) -> Result<u8> {
-    let container = store.find_settled(&args.container)?;
+    let container = living::find(store, &args.container)?;
     let name = &container.record.name;
     if !container.record.monitored {
         return Err(Error::new(format!(

@@ -47,6 +47,17 @@ fn last_cap() -> u8 {
         .unwrap_or(40)
 }
 
+/// What the caller can grant: root what he has himself, a plain user everything, since he is root of
+/// the user namespace that the container gets.
+pub fn grantable() -> u64 {
+    if !nix::unistd::Uid::effective().is_root() {
+        return u64::MAX;
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let permitted = status.lines().find_map(|line| line.strip_prefix("CapPrm:"));
+    permitted.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
+}
+
 /// The number of the capability called `name`, with or without `CAP_`, in any case.
 pub fn number(name: &str) -> Result<u8> {
     let upper = name.to_ascii_uppercase();

@@ -3,20 +3,28 @@
 //! Only the parent does this, from the same [`Plan`] that the child carries out.
 
 use std::ffi::{CStr, CString};
+use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 
 use crate::error::{Blame, Error};
 use crate::hints;
-use crate::join::JoinPlan;
 use crate::line::Message;
 use crate::mounts::{MountPlan, Source};
-use crate::plan::{Plan, RootMount};
+use crate::plan::{JoinPlan, Plan, RootMount};
 use crate::process::{NOT_FOUND, ProcessPlan};
-use crate::spawn::Subject;
 use crate::step::Step;
 use crate::sys::{Fault, MountChange};
+
+/// Whose steps are told: a new container's, or a joining process's.
+#[derive(Debug, Clone, Copy)]
+pub enum Subject<'a> {
+    /// A new container.
+    Container(&'a Plan),
+    /// A process that joins one.
+    Join(&'a JoinPlan),
+}
 
 fn text(string: &CStr) -> String {
     string.to_string_lossy().into_owned()
@@ -41,7 +49,7 @@ fn list(strings: &[CString]) -> String {
         } else {
             String::new()
         };
-        text += &format!("{comma}{short:?}{cut}");
+        let _ = write!(text, "{comma}{short:?}{cut}");
     }
     text + "]"
 }
@@ -177,16 +185,19 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
         }
         Step::PrivateMounts => String::from("mount_setattr(\"/\", AT_RECURSIVE, MS_PRIVATE)"),
         Step::TakeRoot => match &plan.root.mount {
-            RootMount::Overlay(pairs) => format!("fsmount(\"overlay\", {:?})", options(pairs)),
+            RootMount::Overlay { options: pairs, .. } => {
+                format!("fsmount(\"overlay\", {:?})", options(pairs))
+            }
             RootMount::Folder { .. } => {
                 format!("open_tree({}, OPEN_TREE_CLONE)", quoted(&plan.root.attach_at))
             }
         },
         Step::TakeMounts => plan.mounts.get(index).map_or(String::new(), take),
         Step::PivotRoot => String::from("pivot_root(\".\", \".\"); umount2(\".\", MNT_DETACH)"),
-        Step::AttachMounts => plan.mounts.get(index).map_or(String::new(), |m| {
-            format!("move_mount({}, {})", m.source_name(), quoted(&m.place.path))
-        }),
+        Step::AttachMounts => match plan.mounts.get(index) {
+            Some(m) => format!("move_mount({}, {})", m.source_name(), quoted(&m.place.path)),
+            None => format!("mkdir({}), where it is missing", quoted(&plan.process.cwd)),
+        },
         Step::Devices if index == 0 => {
             let names: Vec<String> =
                 plan.devices.iter().flatten().map(|node| text(node.path())).collect();
@@ -302,15 +313,22 @@ pub fn clone_failed(plan: &Plan, fault: Fault) -> Error {
     }
 }
 
-/// What a child's report of failure means.
-pub fn failure(subject: Subject<'_>, message: &Message) -> Error {
+/// What a report of failure by the child `pid` means; that child is still there.
+pub fn failure(subject: Subject<'_>, message: &Message, pid: i32) -> Error {
     let (step, index, errno) = (message.step, usize::from(message.index), message.errno);
-    let (process, root) = match subject {
-        Subject::Container(plan) => (&plan.process, plan.root.folder.try_clone().ok()),
-        Subject::Join(plan) => (&plan.process, plan.open_root()),
+    let process = match subject {
+        Subject::Container(plan) => &plan.process,
+        Subject::Join(plan) => &plan.process,
     };
     if step == Step::Exec {
-        return exec_failed(process, root.as_ref(), message);
+        // As the child sees it, volumes included; where it may not be looked into, the bare folder.
+        let bare = match subject {
+            Subject::Container(plan) => plan.root.folder.try_clone().ok(),
+            Subject::Join(_) => None,
+        };
+        let is_empty = bare.as_ref().is_some_and(hints::is_empty_folder);
+        let root = hints::root_of(pid).or(bare);
+        return exec_failed(process, root.as_ref(), is_empty, message);
     }
     let described = call(subject, step, index);
     let failed = message.call();
@@ -337,7 +355,12 @@ pub fn failure(subject: Subject<'_>, message: &Message) -> Error {
     }
 }
 
-fn exec_failed(process: &ProcessPlan, root: Option<&OwnedFd>, message: &Message) -> Error {
+fn exec_failed(
+    process: &ProcessPlan,
+    root: Option<&OwnedFd>,
+    empty: bool,
+    message: &Message,
+) -> Error {
     let name = process.argv.strings().first().map(|s| text(s)).unwrap_or_default();
     let index = usize::from(message.index);
     if message.call() == NOT_FOUND {
@@ -350,7 +373,6 @@ fn exec_failed(process: &ProcessPlan, root: Option<&OwnedFd>, message: &Message)
         let error = Error::new(format!("executable file not found: {name:?}"))
             .step(Step::Exec)
             .blame(Blame::NotFound);
-        let empty = root.is_some_and(hints::is_empty_folder);
         return error.errno(Errno::ENOENT).hint(if empty {
             String::from("the root filesystem is empty: fill it first, e.g. with `make rootfs`")
         } else if name.contains('/') {

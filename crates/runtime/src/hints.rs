@@ -1,8 +1,11 @@
 //! What to try: looks at the machine after a failure and says what lies behind it here.
 
+use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -12,6 +15,7 @@ use crate::idmap::IdMap;
 use crate::plan::Plan;
 use crate::process::ProcessPlan;
 use crate::step::Step;
+use crate::sys;
 use crate::user::exists_in_root;
 
 fn sysctl(name: &str) -> Option<String> {
@@ -44,7 +48,13 @@ pub fn step_failed(plan: &Plan, step: Step, index: usize, errno: Errno) -> Optio
             return Some(APPARMOR.into());
         }
         if matches!(errno, Errno::EOVERFLOW | Errno::EACCES | Errno::EPERM)
-            && let Some(hint) = unmapped_owner(plan, map)
+            && let Some(hint) = unmapped_owner(
+                plan,
+                map,
+                plan.mounts
+                    .get(index)
+                    .map(|m| Path::new(OsStr::from_bytes(m.place.path.to_bytes()))),
+            )
         {
             return Some(hint);
         }
@@ -59,18 +69,39 @@ pub fn step_failed(plan: &Plan, step: Step, index: usize, errno: Errno) -> Optio
     }
 }
 
-/// "A file owned by an id that is not mapped": said where the root folder itself is such a file.
-fn unmapped_owner(plan: &Plan, map: &IdMap) -> Option<String> {
-    let metadata = std::fs::metadata(&plan.root.path).ok()?;
-    let mapped =
-        map.uids.iter().any(|r| metadata.uid() >= r.outside && metadata.uid() - r.outside < r.size);
-    (!mapped).then(|| {
-        format!(
-            "{} belongs to uid {} of the host, which is not mapped into this container; run as root, or make it yours with chown",
-            plan.root.path.display(),
-            metadata.uid()
-        )
+/// "Owned by an id that is not mapped": said of the root folder, or of what lies on the way to `place`.
+fn unmapped_owner(plan: &Plan, map: &IdMap, place: Option<&Path>) -> Option<String> {
+    let inside = place.and_then(|place| place.strip_prefix("/").ok()).unwrap_or(Path::new(""));
+    let mut ancestors: Vec<PathBuf> = inside.ancestors().map(|a| plan.root.path.join(a)).collect();
+    ancestors.reverse();
+    ancestors.into_iter().find_map(|path| {
+        let uid = std::fs::symlink_metadata(&path).ok()?.uid();
+        let mapped = map.uids.iter().any(|r| uid >= r.outside && uid - r.outside < r.size);
+        (!mapped).then(|| {
+            let path = path.display();
+            format!("{path} belongs to uid {uid} of the host, which is not mapped into this container; run as root, or make it yours with chown")
+        })
     })
+}
+
+/// The root folder of process `pid`, as it sees it; `None` where that is not ours to see.
+pub fn root_of(pid: i32) -> Option<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let path = format!("/proc/{pid}/root");
+    nix::fcntl::open(path.as_str(), flags, nix::sys::stat::Mode::empty()).ok()
+}
+
+/// The program of this plan, where its file would give it privileges that no_new_privs denies.
+pub fn denied_privileges(plan: &Plan) -> Option<String> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let candidates = plan.process.candidates.iter().filter(|_| plan.process.no_new_privs);
+    let mut paths = candidates.map(|path| path.to_string_lossy().into_owned());
+    let open = |path: &String| openat2(&plan.root.folder, path.trim_start_matches('/'), how).ok();
+    let (path, file) = paths.find_map(|path| open(&path).map(|file| (path, file)))?;
+    let setuid = nix::sys::stat::fstat(&file).is_ok_and(|s| s.st_mode & 0o6000 != 0);
+    (setuid || sys::has_file_capabilities(&file)).then_some(path)
 }
 
 /// Is there nothing in this folder?

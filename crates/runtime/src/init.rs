@@ -50,6 +50,13 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
     for (index, mount) in plan.mounts.iter().enumerate() {
         line.at(Step::AttachMounts, index, || mount.attach(taken[index]))?;
     }
+    if let Some(place) = &plan.cwd_place {
+        // Where this is not possible, entering it will say why.
+        line.at(Step::AttachMounts, plan.mounts.len(), || {
+            let _ = place.make();
+            Ok(())
+        })?;
+    }
     if let Some(nodes) = &plan.devices {
         line.at(Step::Devices, 0, || devices::make_nodes(nodes))?;
     }
@@ -115,7 +122,12 @@ fn take_root(plan: &Plan) -> Sys<RawFd> {
         RootMount::Folder { recursive } => {
             sys::open_tree_clone(AT_FDCWD, &plan.root.attach_at, *recursive)?
         }
-        RootMount::Overlay(options) => MountPlan::take_fresh(c"overlay", options, 0)?,
+        RootMount::Overlay { options, lower_is_cwd } => {
+            if *lower_is_cwd {
+                sys::chdir(&plan.root.attach_at)?;
+            }
+            MountPlan::take_fresh(c"overlay", options, 0)?
+        }
     };
     let place =
         sys::openat2(AT_FDCWD, &plan.root.attach_at, libc::O_PATH | libc::O_DIRECTORY, 0, 0)?;

@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
 use std::path::{Component, Path};
 
-use libc::AT_FDCWD;
+use libc::{AT_FDCWD, c_int};
 use nix::errno::Errno;
 use oci_spec::runtime::Mount;
 
@@ -88,9 +88,14 @@ impl Place {
         lay_over(mount, self.open()?)
     }
 
+    /// CHILD: makes the place where it is missing.
+    pub fn make(&self) -> Sys<()> {
+        self.open().map(sys::close)
+    }
+
     /// Opens the place with `O_PATH`, making what is missing.
     fn open(&self) -> Sys<RawFd> {
-        match self.open_existing() {
+        match self.open_existing(0) {
             Err(fault) if fault.errno == Errno::ENOENT => {}
             result => return result,
         }
@@ -103,16 +108,22 @@ impl Place {
             sys::mkdirat(AT_FDCWD, &self.path, 0o755)
         };
         tolerate(made, Errno::EEXIST)?;
-        self.open_existing()
+        match self.open_existing(0) {
+            // A link that leads nowhere, as /etc/resolv.conf often is: mounted on the link itself.
+            Err(fault) if fault.errno == Errno::ENOENT && self.is_file => {
+                self.open_existing(libc::O_NOFOLLOW)
+            }
+            result => result,
+        }
     }
 
-    fn open_existing(&self) -> Sys<RawFd> {
+    fn open_existing(&self, flags: c_int) -> Sys<RawFd> {
         let mut resolve = libc::RESOLVE_NO_MAGICLINKS;
         if self.no_links {
             resolve |= libc::RESOLVE_NO_SYMLINKS;
         }
         let directory = if self.is_file { 0 } else { libc::O_DIRECTORY };
-        sys::openat2(AT_FDCWD, &self.path, libc::O_PATH | directory, 0, resolve)
+        sys::openat2(AT_FDCWD, &self.path, libc::O_PATH | directory | flags, 0, resolve)
     }
 }
 

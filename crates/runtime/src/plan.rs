@@ -67,8 +67,13 @@ pub struct RootPlan {
 /// How the root becomes a mount.
 #[derive(Debug)]
 pub enum RootMount {
-    /// Options of an overlay, for fsconfig(2).
-    Overlay(Vec<(CString, Option<CString>)>),
+    /// An overlay.
+    Overlay {
+        /// For fsconfig(2).
+        options: Vec<(CString, Option<CString>)>,
+        /// The lower folder's path is too long for fsconfig(2): it is `.`, and the child goes there.
+        lower_is_cwd: bool,
+    },
     /// The folder itself.
     Folder {
         /// With what is mounted below it. Not for `/`, whose submounts are the host's /proc, /sys, …; a
@@ -90,6 +95,8 @@ pub struct Plan {
     pub root: RootPlan,
     /// The mounts, in order.
     pub mounts: Vec<MountPlan>,
+    /// The working directory, made where it is missing.
+    pub cwd_place: Option<Place>,
     /// Nodes to make below /dev; `None` where they are binds among the mounts.
     pub devices: Option<Vec<DevicePlan>>,
     /// uts namespace: host name.
@@ -180,6 +187,7 @@ impl Plan {
             clone_flags: clone_flags(spec),
             new_cgroup_namespace: own(LinuxNamespaceType::Cgroup),
             id_map,
+            cwd_place: plan_cwd(process.cwd())?,
             root: root_plan,
             mounts,
             devices,
@@ -258,31 +266,38 @@ fn plan_root(path: &Path, layer: Option<&Layer>, in_userns: bool) -> Result<Root
         .map_err(failed)?;
     let mount = match layer {
         None => RootMount::Folder { recursive: path != Path::new("/") || in_userns },
-        Some(layer) => RootMount::Overlay(overlay_options(&path, layer, in_userns)?),
+        Some(layer) => plan_overlay(&path, layer, in_userns)?,
     };
     let attach_at = c_string(path.as_os_str().as_bytes(), "ROOTFS")?;
     Ok(RootPlan { path, folder, mount, attach_at })
 }
 
-fn overlay_options(
-    lower: &Path,
-    layer: &Layer,
-    in_userns: bool,
-) -> Result<Vec<(CString, Option<CString>)>> {
+fn plan_overlay(lower: &Path, layer: &Layer, in_userns: bool) -> Result<RootMount> {
+    // What fsconfig(2) takes of a string.
+    const LONGEST: usize = 255;
     let mut options = vec![(c"source".to_owned(), Some(c"overlay".to_owned()))];
+    let mut lower_is_cwd = false;
     for (key, path) in [("lowerdir", lower), ("upperdir", &layer.upper), ("workdir", &layer.work)] {
-        options.push((c_string(key, key)?, Some(c_string(overlay_path(path)?, key)?)));
+        let mut path_text = overlay_path(path);
+        if path_text.len() > LONGEST {
+            if key != "lowerdir" {
+                let what = format!("the path {} is too long for an overlay", path.display());
+                return Err(Error::new(what).hint("choose a shorter one with --data-dir"));
+            }
+            lower_is_cwd = true;
+            path_text = b".".to_vec();
+        }
+        options.push((c_string(key, key)?, Some(c_string(path_text, key)?)));
     }
     if in_userns {
         // trusted.* attributes belong to the host's root; user.* serve as well (Linux 5.11).
         options.push((c"userxattr".to_owned(), None));
     }
-    Ok(options)
+    Ok(RootMount::Overlay { options, lower_is_cwd })
 }
 
 /// A path as overlayfs reads it: `:` parts layers, `,` parts options, `\` quotes both.
-fn overlay_path(path: &Path) -> Result<Vec<u8>> {
-    const LONGEST: usize = 255;
+fn overlay_path(path: &Path) -> Vec<u8> {
     let mut quoted = Vec::new();
     for byte in path.as_os_str().as_bytes() {
         if matches!(byte, b':' | b',' | b'\\') {
@@ -290,13 +305,16 @@ fn overlay_path(path: &Path) -> Result<Vec<u8>> {
         }
         quoted.push(*byte);
     }
-    if quoted.len() > LONGEST {
-        return Err(Error::new(format!("the path {} is too long for an overlay", path.display()))
-            .hint(
-                "fsconfig(2) takes 255 bytes; move the root filesystem, or write into it with --rw",
-            ));
+    quoted
+}
+
+fn plan_cwd(cwd: &Path) -> Result<Option<Place>> {
+    if cwd == Path::new("/") {
+        return Ok(None);
     }
-    Ok(quoted)
+    let mut place = Place::new(cwd, false)?;
+    place.no_links = false;
+    Ok(Some(place))
 }
 
 /// `cgroup` in config.json means what this machine has: cgroup2, or a folder of version 1 hierarchies.
@@ -385,6 +403,73 @@ fn bind_devices(spec: &Spec, mounts: &mut Vec<MountPlan>) -> Result<()> {
     Ok(())
 }
 
+/// The kinds of namespace that can be joined by pidfd, with the names of /proc/PID/ns.
+const KINDS: [(&str, i32); 7] = [
+    ("user", libc::CLONE_NEWUSER),
+    ("mnt", libc::CLONE_NEWNS),
+    ("pid", libc::CLONE_NEWPID),
+    ("net", libc::CLONE_NEWNET),
+    ("ipc", libc::CLONE_NEWIPC),
+    ("uts", libc::CLONE_NEWUTS),
+    ("cgroup", libc::CLONE_NEWCGROUP),
+];
+
+/// Everything about a process that joins, decided.
+#[derive(Debug)]
+pub struct JoinPlan {
+    /// The container's PID 1.
+    pub target: OwnedFd,
+    /// The caller's pid namespace, to come back to.
+    pub own_pid_namespace: std::fs::File,
+    /// Its pid on the host.
+    pub pid: i32,
+    /// CLONE_NEW* of the namespaces in which it differs from the caller.
+    pub namespaces: i32,
+    /// Only one id is mapped inside.
+    pub single_id: bool,
+    /// Version 1 cgroup files to write "0" into.
+    pub doors: Vec<CString>,
+    /// Version 2 cgroup folder for `CLONE_INTO_CGROUP`.
+    pub cgroup_folder: Option<std::fs::File>,
+    /// The program.
+    pub process: ProcessPlan,
+}
+
+impl JoinPlan {
+    /// Decides how to join the container whose PID 1 is `pid`, held by `target`.
+    pub fn new(
+        pid: i32,
+        target: OwnedFd,
+        cgroup: Option<&Cgroup>,
+        process: ProcessPlan,
+    ) -> Result<JoinPlan> {
+        let mut namespaces = 0;
+        for (name, flag) in KINDS {
+            let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{name}"));
+            let theirs = link(&pid.to_string()).map_err(|error| {
+                Error::of_io("read", format!("/proc/{pid}/ns/{name}").as_ref(), &error)
+                    .step(Step::Join)
+            })?;
+            if link("self").ok() != Some(theirs) {
+                namespaces |= flag;
+            }
+        }
+        let open = |path: &std::path::Path| {
+            std::fs::File::open(path).map_err(|e| Error::of_io("open", path, &e))
+        };
+        Ok(JoinPlan {
+            target,
+            own_pid_namespace: open(Path::new("/proc/self/ns/pid"))?,
+            pid,
+            namespaces,
+            single_id: process.groups.is_none(),
+            doors: cgroup.map(Cgroup::doors).transpose()?.unwrap_or_default(),
+            cgroup_folder: cgroup.and_then(Cgroup::unified_folder).map(open).transpose()?,
+            process,
+        })
+    }
+}
+
 /// Decides the program itself; used for PID 1 and for processes that join.
 pub fn plan_process(
     process: &Process,
@@ -464,8 +549,7 @@ mod tests {
 
     #[test]
     fn overlay_paths_are_quoted() {
-        assert_eq!(overlay_path(Path::new("/a:b,c\\d")).unwrap(), b"/a\\:b\\,c\\\\d");
-        assert!(overlay_path(Path::new(&"/x".repeat(128))).is_err());
+        assert_eq!(overlay_path(Path::new("/a:b,c\\d")), b"/a\\:b\\,c\\\\d");
     }
 
     #[test]

@@ -56,9 +56,7 @@ impl ProcessPlan {
             sys::umask(0);
             sys::unblock_signals()?;
             // The shell's `&` and nohup(1) leave signals ignored, Rust's runtime SIGPIPE.
-            for signal in 1..=libc::SIGSYS {
-                sys::default_signal(signal);
-            }
+            sys::default_signals();
             sys::setsid()
         })?;
         line.at(Step::Keyring, 0, || match sys::join_session_keyring() {
@@ -137,18 +135,16 @@ impl ProcessPlan {
         line.at(Step::Exec, 0, || Ok(()))?;
         line.ready();
         let (index, fault) = self.exec();
-        Err(line.fail(Step::Exec, index, fault))
+        let told = line.fail(Step::Exec, index, fault);
+        // Until the parent has looked at the root as it is from here, to say what is missing.
+        line.wait();
+        Err(told)
     }
 
     fn become_user(&self) -> Sys<()> {
         sys::umask(self.umask);
         if self.uid != 0 {
-            // Pipes made for the program: it may reopen them as /dev/stdout only if they are its own.
-            for stream in self.stdio.iter().flatten() {
-                if sys::fstat(stream.as_raw_fd())?.mode & libc::S_IFMT == libc::S_IFIFO {
-                    sys::fchown(stream.as_raw_fd(), self.uid, u32::MAX)?;
-                }
-            }
+            self.give_pipes_to_user();
         }
         if let Some(groups) = &self.groups {
             sys::setgroups(groups)?;
@@ -157,6 +153,19 @@ impl ProcessPlan {
         // Without this a change away from uid 0 clears the permitted set before it can be narrowed.
         sys::set_keepcaps()?;
         sys::setuid(self.uid)
+    }
+
+    /// A program may reopen /dev/stdout only if it owns what is behind it; pipes can be given to it, as
+    /// nobody else reopens those, while files keep their owner.
+    fn give_pipes_to_user(&self) {
+        for (number, stream) in self.stdio.iter().enumerate() {
+            let stream = stream.as_ref().map_or(number as RawFd, AsRawFd::as_raw_fd);
+            let is_pipe = sys::fstat(stream).is_ok_and(|s| s.mode & libc::S_IFMT == libc::S_IFIFO);
+            if is_pipe {
+                // A pipe of an owner outside the user namespace stays his.
+                let _ = sys::fchown(stream, self.uid, u32::MAX);
+            }
+        }
     }
 
     fn enter_cwd(&self) -> Sys<()> {

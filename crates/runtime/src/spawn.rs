@@ -11,10 +11,9 @@ use nix::sys::socket::{
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::describe;
+use crate::describe::{self, Subject};
 use crate::error::{Error, Result};
 use crate::init;
-use crate::join::JoinPlan;
 use crate::line::{Kind, Line, Listening, Message, WIRE};
 use crate::plan::Plan;
 use crate::step::Step;
@@ -55,15 +54,6 @@ pub enum Event<'a> {
         /// How long it took, in microseconds.
         micros: u64,
     },
-}
-
-/// Whose steps are told: a new container's, or a joining process's.
-#[derive(Debug, Clone, Copy)]
-pub enum Subject<'a> {
-    /// A new container.
-    Container(&'a Plan),
-    /// A process that joins one.
-    Join(&'a JoinPlan),
 }
 
 /// Makes the container and starts its program. After an error nothing is left of it.
@@ -183,7 +173,7 @@ impl Parents {
                 Kind::Born => break Some(message.value as i32),
                 Kind::Failed => {
                     let _ = waitpid(Pid::from_raw(middle), None);
-                    return Err(describe::failure(subject, &message));
+                    return Err(describe::failure(subject, &message, middle));
                 }
                 _ => {}
             }
@@ -230,7 +220,11 @@ impl Parents {
                 }
                 Kind::Console => console = fd,
                 Kind::Ready => ready = true,
-                Kind::Failed => failure = Some(describe::failure(subject, &message)),
+                Kind::Failed => {
+                    failure = Some(describe::failure(subject, &message, pid));
+                    // It waits, so that one could look at the container as it sees it.
+                    word(&ours);
+                }
                 Kind::Born => {}
             }
         }

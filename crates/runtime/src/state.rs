@@ -1,6 +1,7 @@
 //! What is known of a living container: state.json, written atomically, and the lock around it.
 
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::sys;
 
 /// A process that cannot be mistaken for another one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +60,19 @@ fn stat(pid: i32) -> Option<(char, u64)> {
 /// Start time of `pid` in clock ticks after boot; `None` where there is no such process.
 pub fn start_time(pid: i32) -> Option<u64> {
     stat(pid).map(|(_, start)| start)
+}
+
+/// Opens a pidfd for `id`, and makes sure that it is that very process: `None` where it has ended.
+pub fn hold(id: ProcessId) -> Result<Option<OwnedFd>> {
+    let pidfd = match sys::pidfd_open(id.pid) {
+        Ok(pidfd) => pidfd,
+        Err(fault) if matches!(fault.errno, Errno::ESRCH | Errno::EINVAL) => return Ok(None),
+        Err(fault) => {
+            return Err(Error::of_fault(format!("cannot hold process {}", id.pid), fault));
+        }
+    };
+    // Read after the descriptor was opened: it can no longer be another process's.
+    Ok((start_time(id.pid) == Some(id.start_time)).then_some(pidfd))
 }
 
 /// The id of this boot.

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{gid_t, pid_t, uid_t};
 use nix::errno::Errno;
@@ -69,7 +69,9 @@ pub fn clone3(flags: u64, into_cgroup: Option<RawFd>) -> Sys<Forked> {
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags | libc::CLONE_PIDFD as u64;
     args.pidfd = &raw mut pidfd as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    // A sibling takes the exit signal that its maker has, and clone3 insists that none is given.
+    args.exit_signal =
+        if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 };
     if let Some(dir) = into_cgroup {
         // libc's constant is an int that this bit does not fit.
         const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -143,9 +145,9 @@ pub fn pidfd_send_signal(pidfd: RawFd, signal: c_int) -> Sys<()> {
     .map(drop)
 }
 
-/// The wait status of a process that has ended and whose parent has already collected it, from
-/// `PIDFD_GET_INFO` (Linux 6.15); `None` where the kernel does not tell.
-pub fn pidfd_exit_status(pidfd: RawFd) -> Option<i32> {
+/// The wait status of a process that has ended, once its parent has collected it; `None` until then.
+/// `PIDFD_GET_INFO`, Linux 6.15; an older kernel answers ENOTTY or EINVAL.
+pub fn pidfd_exit_status(pidfd: RawFd) -> Sys<Option<i32>> {
     /// `struct pidfd_info` of linux/pidfd.h, first published size.
     #[repr(C)]
     #[derive(Default)]
@@ -159,8 +161,12 @@ pub fn pidfd_exit_status(pidfd: RawFd) -> Option<i32> {
     // _IOWR(PIDFS_IOCTL_MAGIC 0xFF, 11, struct pidfd_info)
     let request = (3_u64 << 30) | ((size_of::<PidfdInfo>() as u64) << 16) | (0xff << 8) | 0x0b;
     let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
-    syscall!("ioctl", libc::SYS_ioctl, pidfd, request, &raw mut info).ok()?;
-    (info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+    match syscall!("ioctl(PIDFD_GET_INFO)", libc::SYS_ioctl, pidfd, request, &raw mut info) {
+        // 6.13 and 6.14 know the call, but look for a living process.
+        Err(fault) if fault.errno == Errno::ESRCH => Ok(None),
+        Err(fault) => Err(fault),
+        Ok(_) => Ok((info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)),
+    }
 }
 
 /// setns(2).
@@ -221,24 +227,42 @@ pub fn set_name(name: &CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-/// Overwrites the argument area of this process, proc_pid_cmdline(5), so that ps(1) shows `title`
-/// (cut to the room there is). The arguments must not be read any more.
+/// Overwrites the arguments of this process, proc_pid_cmdline(5), so that ps(1) shows `title`. A title
+/// longer than they were runs on into the environment, which therefore moves first.
 pub fn set_title(title: &str) {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let mut fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').skip(45);
-    let mut address = || fields.next().and_then(|field| field.trim().parse::<usize>().ok());
-    let (Some(start), Some(end)) = (address(), address()) else {
-        return;
-    };
-    if start == 0 || end <= start {
+    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').skip(45);
+    let ends: Vec<usize> = fields.filter_map(|field| field.trim().parse().ok()).collect();
+    // arg_start, arg_end, env_start and env_end: fields 48 to 51 of proc_pid_stat(5).
+    let [start, arg_end, env_start, env_end, ..] = ends[..] else { return };
+    if start == 0 || arg_end <= start || env_start != arg_end || env_end < env_start {
         return;
     }
-    // SAFETY: arg_start..arg_end (fields 48 and 49 of proc_pid_stat(5)) is the writable copy of the
-    // arguments at the top of this process's stack; std took its own copies at start-up.
-    let area = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, end - start) };
+    move_environment();
+    // SAFETY: this is the writable copy of arguments and environment at the top of this process's
+    // stack. std took its own copy of the arguments at start-up, and the environment has just moved.
+    let area = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, env_end - start) };
     let length = title.len().min(area.len() - 1);
+    area.fill(0);
     area[..length].copy_from_slice(&title.as_bytes()[..length]);
-    area[length..].fill(0);
+}
+
+unsafe extern "C" {
+    /// environ(7).
+    static mut environ: *mut *mut c_char;
+}
+
+/// Gives libc a copy of the environment on the heap.
+fn move_environment() {
+    use std::os::unix::ffi::OsStringExt;
+    let entry = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let bytes = [key.into_vec(), b"=".to_vec(), value.into_vec()].concat();
+        std::ffi::CString::new(bytes).ok().map(std::ffi::CString::into_raw)
+    };
+    let mut entries: Vec<*mut c_char> = std::env::vars_os().filter_map(entry).collect();
+    entries.push(std::ptr::null_mut());
+    // SAFETY: one thread; the array and its strings are never freed.
+    unsafe { environ = entries.leak().as_mut_ptr() };
 }
 
 /// capset(2), version 3, with one bit per capability.
@@ -291,10 +315,15 @@ pub fn join_session_keyring() -> Sys<()> {
     syscall!("keyctl", libc::SYS_keyctl, 1, std::ptr::null::<u8>()).map(drop)
 }
 
-/// sigaction(2) to `SIG_DFL` for `signal`.
-pub fn default_signal(signal: c_int) {
-    // SAFETY: SIG_DFL installs no code of ours; the child has one thread.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
+/// rt_sigaction(2) to `SIG_DFL` for every signal, the two that libc keeps for itself included.
+pub fn default_signals() {
+    // The kernel's own struct sigaction, large enough for every architecture; all zero is SIG_DFL.
+    let default = [0_u64; 4];
+    for signal in 1..=64 {
+        // SIGKILL and SIGSTOP answer EINVAL: they cannot be anything but default.
+        let null = std::ptr::null::<u8>();
+        let _ = syscall!("rt_sigaction", libc::SYS_rt_sigaction, signal, default.as_ptr(), null, 8);
+    }
 }
 
 /// sigprocmask(2): no signal is blocked any more.
@@ -652,4 +681,11 @@ pub fn winsize(fd: RawFd) -> Option<(u16, u16)> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     syscall!("ioctl(TIOCGWINSZ)", libc::SYS_ioctl, fd, libc::TIOCGWINSZ, &raw mut size).ok()?;
     Some((size.ws_row, size.ws_col))
+}
+
+/// getxattr(2) of `security.capability`: would executing this file give capabilities?
+pub fn has_file_capabilities(file: &OwnedFd) -> bool {
+    let path = format!("/proc/self/fd/{}\0", file.as_raw_fd());
+    let (name, null) = (c"security.capability", std::ptr::null_mut::<u8>());
+    syscall!("getxattr", libc::SYS_getxattr, path.as_ptr(), name.as_ptr(), null, 0).is_ok()
 }

@@ -77,6 +77,11 @@ fn id_number(text: &str) -> Result<Option<u32>> {
     }
 }
 
+/// An id in a file of the image. The highest would mean "no change", that is, root.
+fn listed_id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
+}
+
 struct Passwd<'a> {
     name: &'a str,
     uid: u32,
@@ -89,7 +94,7 @@ fn passwd_line(line: &str) -> Option<Passwd<'_>> {
     let [name, _, uid, gid, _, home, ..] = fields[..] else {
         return None;
     };
-    Some(Passwd { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
+    Some(Passwd { name, uid: listed_id(uid)?, gid: listed_id(gid)?, home })
 }
 
 /// Resolves `asked` ("", "0", "learner", "learner:tty", "1000:1000") in the root that `root` opens.
@@ -152,7 +157,7 @@ fn groups_of(text: &str, user: &str) -> Vec<u32> {
     let member = |line: &&str| {
         line.rsplit(':').next().is_some_and(|m| m.split(',').any(|m| m.trim() == user))
     };
-    text.lines().filter(member).filter_map(|line| line.split(':').nth(2)?.parse().ok()).collect()
+    text.lines().filter(member).filter_map(|line| listed_id(line.split(':').nth(2)?)).collect()
 }
 
 fn resolve_group(root: BorrowedFd<'_>, group: &str) -> Result<u32> {
@@ -162,7 +167,7 @@ fn resolve_group(root: BorrowedFd<'_>, group: &str) -> Result<u32> {
     let text = read_in_root(root, "etc/group")?.unwrap_or_default();
     text.lines()
         .find(|line| line.split(':').next() == Some(group))
-        .and_then(|line| line.split(':').nth(2)?.parse().ok())
+        .and_then(|line| listed_id(line.split(':').nth(2)?))
         .ok_or_else(|| {
             Error::new(format!("there is no group {group:?} in the container's /etc/group"))
                 .hint("give a number instead, or a name that the file lists")

@@ -1,0 +1,52 @@
+//! The guardian: a container in the foreground ends with its `minibox` process, kill -9 included.
+//!
+//! PR_SET_PDEATHSIG alone does not hold that promise: the kernel forgets it when the program changes
+//! its user, as many entry points do, and the program may clear it itself. So a second process waits
+//! for either to end. It is made while the container is still being born, and costs its start no time.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use minibox_runtime::state::Lock;
+use minibox_runtime::sys::{self, Forked};
+use minibox_runtime::{Error, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::monitor;
+use crate::store::{Exit, Store, now};
+
+/// Starts the guardian of container `id`, whose PID 1 is the caller's child `pid`.
+pub(crate) fn start(store: &Store, id: &str, name: &str, pid: i32) -> Result<()> {
+    let hold = |pid| {
+        sys::pidfd_open(pid).map_err(|fault| Error::of_fault(format!("cannot hold {pid}"), fault))
+    };
+    let (container, keeper) = (hold(pid)?, hold(std::process::id() as i32)?);
+    match sys::clone3(0, None).map_err(|f| Error::of_fault("cannot start the guardian", f))? {
+        Forked::Parent { .. } => Ok(()),
+        Forked::Child => guard(store, id, name, &container, &keeper),
+    }
+}
+
+fn guard(store: &Store, id: &str, name: &str, container: &OwnedFd, keeper: &OwnedFd) -> ! {
+    let _ = sys::setsid();
+    monitor::become_quiet(name, &[container.as_raw_fd(), keeper.as_raw_fd()]);
+    let mut ends = [container, keeper].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+    while poll(&mut ends, PollTimeout::NONE).is_err() {}
+    if !ends[0].any().unwrap_or(false) {
+        let _ = sys::pidfd_send_signal(container.as_raw_fd(), libc::SIGKILL);
+        let mut end = [PollFd::new(container.as_fd(), PollFlags::POLLIN)];
+        while poll(&mut end, PollTimeout::NONE).is_err() {}
+        let _ = write_down(store, id);
+    }
+    sys::exit_now(0)
+}
+
+fn write_down(store: &Store, id: &str) -> Result<()> {
+    let Some(_lock) = Lock::wait(&store.folder(id))? else { return Ok(()) };
+    let Some(mut container) = store.load(id)? else { return Ok(()) };
+    if container.record.exit.is_some() {
+        return Ok(());
+    }
+    let note = String::from("its minibox process in the foreground was killed, and so it was too");
+    let exit = Exit { code: Some(137), out_of_memory: false, finished: now(), note: Some(note) };
+    store.end(&mut container.record, exit)
+}
