@@ -311,7 +311,9 @@ fn more_arguments_than_the_kernel_takes_are_an_error_that_can_be_read() {
     let script = "ulimit -s 512; exec \"$0\" run tiny /program \"$1\"";
     let attempt = |length: usize| {
         let mut command = sandbox.command(Path::new("/bin/sh"));
-        command.env_clear().env("MINIBOX_RUN_DIR", "run").env("MINIBOX_DATA_DIR", "data");
+        command.env_clear();
+        command.env("MINIBOX_RUN_DIR", sandbox.path("run"));
+        command.env("MINIBOX_DATA_DIR", sandbox.path("data"));
         command.arg("-c").arg(script).arg(sandbox.program()).arg("x".repeat(length));
         Ran::of(&command.output().expect("sh starts"))
     };
@@ -336,14 +338,20 @@ fn more_arguments_than_the_kernel_takes_are_an_error_that_can_be_read() {
 // The working directory and the host name
 
 #[test]
-fn a_working_directory_that_does_not_exist() {
-    let expected = [
-        r#"cannot enter the working directory /work: chdir("/work") = ENOENT (No such file or directory)"#,
-        "step: enter the working directory",
-        "cause: there is no such folder in the container",
-        "hint: choose another with -w FOLDER",
-    ];
-    refused_by_all(&["-w", "/work"], &["true"], 125, &expected);
+fn a_working_directory_that_does_not_exist_is_made_by_run_and_not_by_exec() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        assert_eq!(sandbox.run(&["-w", "/made/for/me"], &["pwd"]).ok(), "/made/for/me");
+        let id = sandbox.start(&[], &["sleep", "1000"]);
+        let ran = sandbox.call(&["exec", "-w", "/work", &id, "true"]);
+        let expected = "\
+minibox: cannot enter the working directory /work: chdir(\"/work\") = ENOENT (No such file or directory)
+  step: enter the working directory
+  cause: there is no such folder in the container
+  hint: choose another with -w FOLDER";
+        assert_eq!(words(&sandbox, &ran), expected, "{caller:?}");
+        ran.code(125);
+    }
 }
 
 #[test]

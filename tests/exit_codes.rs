@@ -52,7 +52,7 @@ fn what_minibox_cannot_do_is_125() {
             (&["run", "-m", "much", &rootfs, "true"], "much"),
             (&["run", "--net", "moon", &rootfs, "true"], "moon"),
             (&["run", "--rw", "--read-only", &rootfs, "true"], "--read-only"),
-            (&["run", "-w", "/nowhere/at/all", &rootfs, "true"], "/nowhere/at/all"),
+            (&["run", "-w", "/etc/passwd", &rootfs, "true"], "/etc/passwd"),
             (&["run", "-u", "nobody-of-that-name", &rootfs, "true"], "nobody-of-that-name"),
             (&["run", &rootfs], "COMMAND"),
             (&["run", "./no-such-folder", "true"], "no-such-folder"),
@@ -98,7 +98,7 @@ fn a_program_that_cannot_be_executed_is_126_and_a_missing_one_127() {
             run("/no/such/program")
                 .code(127)
                 .says("executable file not found: \"/no/such/program\"");
-            run("").code(127);
+            run("").code(125).says("the command is empty");
         }
         assert_eq!(sandbox.call(&["ps", "-aq"]).ok(), "", "what never ran leaves nothing");
     }

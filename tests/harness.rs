@@ -431,6 +431,7 @@ impl Drop for Sandbox {
                     .minibox(&["rm".as_ref(), "-f".as_ref(), entry.file_name().as_os_str()])
                     .output();
             }
+            let _ = std::panic::catch_unwind(|| remove_cgroup_parents(&self.path("data")));
             return;
         }
         self.check_empty();
@@ -547,6 +548,45 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(Instant::now() < deadline, "not within ten seconds: {what}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs `command` with standard output and error on a terminal; what it shows there is `stdout`.
+/// Standard input is the terminal too, where the command may read it.
+#[track_caller]
+pub fn on_a_terminal(command: &mut Command) -> Ran {
+    let pty = nix::pty::openpty(None, None).expect("a pty");
+    let end = || Stdio::from(pty.slave.try_clone().expect("a descriptor"));
+    let mut child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("it starts");
+    // Its end of the pty must be nobody's but the command's, or reading never ends.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    drop(pty.slave);
+    let (mut shown, mut buffer) = (Vec::new(), [0; 4096]);
+    let mut master = fs::File::from(pty.master);
+    while let Ok(count @ 1..) = master.read(&mut buffer) {
+        shown.extend_from_slice(&buffer[..count]);
+    }
+    let status = child.wait().expect("it ends");
+    Ran::of(&Output { status, stdout: shown, stderr: Vec::new() })
+}
+
+/// A file of the cgroup of process `pid`, read on the host: version 1 where `controller` is mounted so,
+/// otherwise version 2.
+#[track_caller]
+pub fn cgroup_file(pid: i32, controller: &str, file: &str) -> PathBuf {
+    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs");
+    let path = |controller: &str| {
+        cgroups.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let names = fields.next()?;
+            let path = fields.next()?.trim_start_matches('/');
+            names.split(',').any(|name| name == controller).then(|| path.to_owned())
+        })
+    };
+    let top = Path::new("/sys/fs/cgroup");
+    match path(controller) {
+        Some(path) => top.join(controller).join(path).join(file),
+        None => top.join(path("").expect("version 2")).join(file),
     }
 }
 

@@ -221,7 +221,7 @@ fn kill_sends_signals_by_name_and_number() {
         {
             let ran = sandbox.call(&["kill", "-s", signal, "c"]);
             assert_eq!((ran.ok(), ran.stderr.as_str()), ("c", ""));
-            expected += &format!("{word}\n");
+            expected.extend([word, "\n"]);
             wait_until(&format!("{signal} arrives"), || {
                 sandbox.call(&["logs", "c"]).stdout == expected
             });
@@ -253,12 +253,35 @@ fn wait_prints_the_exit_code_of_each() {
 
         start_ready(&sandbox, "c", POLITE);
         let waiting = Beside::spawn(&mut sandbox.minibox(&["wait", "c"]));
+        let held =
+            || fs::read_dir(format!("/proc/{}/fd", waiting.pid())).into_iter().flatten().flatten();
+        wait_until("it holds the process it waits for", || {
+            held().any(|fd| {
+                fs::read_link(fd.path()).is_ok_and(|to| to.ends_with("anon_inode:[pidfd]"))
+            })
+        });
         sandbox.call(&["rm", "-f", "c"]).code(0);
         let ran = waiting.end();
         assert!(
             ran.stdout == "137\n" || ran.code == 1 && ran.stderr.contains("removed"),
             "{ran:?}"
         );
+    }
+}
+
+#[test]
+fn verbs_that_meet_a_container_at_its_very_end() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        for round in 0..30 {
+            let script = format!("sleep 0.0{round:02}; exit 6");
+            let id = sandbox.start(&[], &["sh", "-c", &script]);
+            match round % 3 {
+                0 => assert_eq!(sandbox.call(&["wait", &id]).ok(), "6"),
+                1 => assert_eq!(sandbox.call(&["stop", "-t", "0", &id]).ok(), id),
+                _ => assert_eq!(sandbox.call(&["rm", "-f", &id]).ok(), id),
+            }
+        }
     }
 }
 

@@ -77,6 +77,23 @@ fn its_own_hostname_does_not_change_the_hosts() {
 }
 
 #[test]
+fn a_hostname_may_have_64_bytes() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let name = |length: usize| "x".repeat(length);
+        assert_eq!(sandbox.run(&["-h", &name(64)], &["hostname"]).ok(), name(64), "{caller:?}");
+        for wrong in [String::new(), name(65)] {
+            let ran = sandbox.run(&[&format!("--hostname={wrong}")], &["true"]);
+            ran.code(125)
+                .says(&format!("minibox: --hostname {wrong:?} is not understood\n  hint: "));
+        }
+        // A longer name of the container is cut; a part of it may still be told apart.
+        let long = sandbox.run(&["--name", &name(100)], &["hostname"]);
+        assert_eq!(long.ok(), name(63));
+    }
+}
+
+#[test]
 fn shared_memory_of_the_host_is_not_seen() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);

@@ -181,17 +181,36 @@ fn read_only_writes_nowhere() {
 fn slash_works_as_a_root_filesystem_and_its_submounts_are_not_seen() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
-        let marker = sandbox.folder("marker").join("file");
+        let marker = format!("/minibox-test-{}", std::process::id());
         let script =
-            format!("umask; echo written > {0}; cat {0}; ls -A /dev/shm", marker.display());
+            format!("echo written > {marker}; cat {marker}; ls -A /dev/shm; ls -d /usr/bin");
         let ran = sandbox.run_on(Path::new("/"), &[], &["sh", "-c", &script]);
-        assert_eq!(ran.ok(), "0022\nwritten", "{caller:?} {ran:?}");
-        assert!(!marker.exists(), "the host's folder is not written to");
-        let said = "with `/` as ROOTFS the filesystems mounted below it";
+        assert_eq!(ran.ok(), "written\n/usr/bin", "{caller:?} {ran:?}");
+        assert!(!Path::new(&marker).exists(), "the host's root is not written to");
+        let said = "not seen inside";
         assert_eq!(ran.stderr.matches(said).count(), 1, "{ran:?}");
         assert!(ran.stderr.contains("(said once)"));
         let again = sandbox.run_on(Path::new("/"), &[], &["true"]);
         assert!(!again.stderr.contains(said), "{again:?}");
+    }
+}
+
+#[test]
+fn mounts_below_the_root_folder_are_seen_with_rw_only_and_otherwise_missed_aloud() {
+    for caller in Caller::all().into_iter().filter(|caller| *caller != Caller::Myself) {
+        let sandbox = Sandbox::new(caller);
+        let root = sandbox.bare_rootfs("root");
+        fs::create_dir(root.join("mnt")).expect("mkdir");
+        let script = r#"mount -t tmpfs -o mode=755 tmpfs root/mnt; touch root/mnt/seen
+            for option in --rw --read-only --rm; do
+                echo $option: $("$@" run $option root ls -A /mnt)
+            done"#;
+        let wrapper =
+            ["unshare", "--mount", "--propagation", "private", "sh", "-euc", script, "sh"];
+        let ran = Ran::of(&sandbox.wrapped(&wrapper, &[]).output().expect("unshare"));
+        assert_eq!(ran.ok(), "--rw: seen\n--read-only:\n--rm:", "{caller:?}");
+        assert_eq!(ran.stderr.matches("not seen inside").count(), 1, "{caller:?} {ran:?}");
+        ran.says("mnt");
     }
 }
 
@@ -233,7 +252,7 @@ fn with_the_state_folder_on_an_overlay_the_layer_is_in_memory_and_this_is_said_o
 #[track_caller]
 fn serves(sandbox: &Sandbox, root: &Path) {
     let ran = sandbox.run_on(root, &["--rm"], &["sh", "-c", "echo written > /file && cat /file"]);
-    assert_eq!(ran.ok(), "written", "{:?} {root:?}", sandbox.caller);
+    assert_eq!(ran.ok(), "written", "{:?} {}", sandbox.caller, root.display());
     assert!(!root.join("file").exists());
 }
 
@@ -407,6 +426,25 @@ fn links_in_etc_lead_no_mount_out_of_the_root() {
             assert_eq!(snapshot(&victim), before, "{caller:?} {target}");
             fs::remove_file(root.join("etc")).expect("still a link");
         }
+        // The same for a single file; through procfs it would be the runtime itself (CVE-2019-5736).
+        fs::create_dir(root.join("etc")).expect("mkdir");
+        sandbox.give(&root.join("etc"));
+        let hosts = root.join("etc/hosts");
+        let there = victim.join("hosts").display().to_string();
+        let new = victim.join("new/hosts").display().to_string();
+        let targets = [&there, &new, &format!("../{up}/hosts"), "/proc/self/exe", "/proc/1/cwd/x"];
+        for target in targets {
+            symlink(target, &hosts).expect("symlink");
+            for options in [&["--rm"][..], &["--rm", "--rw"]] {
+                let ran = sandbox.run_on(&root, options, &["true"]);
+                assert_eq!(snapshot(&victim), before, "{caller:?} {target}");
+                if target.starts_with("/proc") {
+                    ran.code(125).says("/etc/hosts");
+                }
+            }
+            fs::remove_file(&hosts).expect("still a link");
+        }
+        fs::remove_dir_all(root.join("etc")).expect("rm");
         // A link that stays inside is followed, as many distributions have one for resolv.conf.
         fs::create_dir_all(root.join("etc")).expect("mkdir");
         fs::create_dir_all(root.join("run/stub")).expect("mkdir");

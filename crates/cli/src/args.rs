@@ -20,6 +20,7 @@ pub(crate) struct Cli {
     #[arg(
         long,
         global = true,
+        help_heading = "With every verb",
         value_name = "DIR",
         env = "MINIBOX_RUN_DIR",
         hide_env_values = true
@@ -29,13 +30,20 @@ pub(crate) struct Cli {
     #[arg(
         long,
         global = true,
+        help_heading = "With every verb",
         value_name = "DIR",
         env = "MINIBOX_DATA_DIR",
         hide_env_values = true
     )]
     pub data_dir: Option<PathBuf>,
     /// Print what minibox does internally to stderr
-    #[arg(long, global = true, env = "MINIBOX_DEBUG", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "With every verb",
+        env = "MINIBOX_DEBUG",
+        hide_env_values = true
+    )]
     pub debug: bool,
     #[command(subcommand)]
     pub verb: Verb,

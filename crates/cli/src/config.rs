@@ -304,9 +304,10 @@ fn capability_set(args: &RunArgs, warnings: &mut Vec<String>) -> Result<oci::Cap
             .hint("inside another container? That one must be given it first"));
         }
     }
-    let dropped = expand(&args.cap_drop)?;
-    let drop_all = args.cap_drop.iter().any(|name| name.eq_ignore_ascii_case("all"));
-    let add_all = args.cap_add.iter().any(|name| name.eq_ignore_ascii_case("all"));
+    let is_all = |name: &String| name.eq_ignore_ascii_case("all");
+    let drop_all = args.cap_drop.iter().any(is_all);
+    let by_name: Vec<String> = args.cap_drop.iter().filter(|n| !is_all(n)).cloned().collect();
+    let dropped = expand(&by_name)?;
     let mut names: Vec<String> = if args.privileged {
         all().collect()
     } else {
@@ -317,7 +318,7 @@ fn capability_set(args: &RunArgs, warnings: &mut Vec<String>) -> Result<oci::Cap
         names.clear();
     }
     names.extend(added.iter().cloned());
-    names.retain(|name| !dropped.contains(name) || (drop_all && !add_all && added.contains(name)));
+    names.retain(|name| !dropped.contains(name));
     for name in
         args.cap_add.iter().filter(|name| !capabilities::DEFAULT.contains(&&*full_name(name)))
     {

@@ -97,7 +97,12 @@ pub(crate) fn script(plan: &Plan, hostname: &str, host_network: bool) -> String 
         } else {
             format!("mkdir -p {place}")
         };
-        let options: Vec<String> = options.iter().map(|word| shell_word(word)).collect();
+        // unshare maps one id only, and group 5 is not it.
+        let own_group = |word: &String| match plan.id_map {
+            Some(_) => word.replace(",gid=5", ""),
+            None => word.clone(),
+        };
+        let options: Vec<String> = options.iter().map(own_group).map(|w| shell_word(&w)).collect();
         let optional = if source == "cgroup" || source == "mqueue" { " || true" } else { "" };
         let _ = writeln!(
             text,

@@ -1,17 +1,21 @@
 //! `minibox exec`: another program into a running container.
 
-use std::os::fd::AsFd;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
 use minibox_runtime::plan::{JoinPlan, plan_process};
+use minibox_runtime::sys::{self, Forked};
 use minibox_runtime::user;
-use minibox_runtime::{Error, Result, capabilities, join, spec};
+use minibox_runtime::{Error, Result, Running, capabilities, join, spec};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use oci_spec::runtime as oci;
 
 use crate::args::ExecArgs;
 use crate::config;
 use crate::explain::Teller;
 use crate::living;
+use crate::monitor;
 use crate::output;
 use crate::store::Store;
 use crate::supervise::{self, Streams};
@@ -20,7 +24,7 @@ use crate::terminal;
 /// Runs it; the exit code for the caller's shell.
 pub(crate) fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
     let container = living::find(store, &args.container)?;
-    let (pid, pidfd) = container.hold()?;
+    let (pid, pidfd) = container.hold_running()?;
     let spec = spec::load(&store.folder(&container.record.id))?;
     let first =
         spec.process().as_ref().ok_or_else(|| Error::new("its config.json has no process"))?;
@@ -65,6 +69,7 @@ pub(crate) fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
         output::note("--privileged: this one process has every capability inside the container");
     }
 
+    terminal::check(args.process.interactive && args.process.tty)?;
     let mut teller = Teller::new(args.explain, false);
     let mut streams =
         if args.process.tty { Streams::default() } else { Streams::new(args.process.interactive)? };
@@ -76,14 +81,56 @@ pub(crate) fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
     let program = plan_process(&process, single_id, stdio, size, !detached)?;
     let plan = JoinPlan::new(pid, pidfd, container.cgroup().as_ref(), program)?;
     let signals = supervise::catch_signals()?;
-    let running = join::start(&plan, teller.listening(), &mut |event| teller.hear(event))?;
-    teller.finish();
-    drop(plan);
-    if detached {
-        return Ok(0);
+    let mut start = || {
+        let running =
+            join::start(&plan, teller.listening(), crate::trial::fail_at()?, &mut |event| {
+                teller.hear(event);
+                Ok(())
+            })?;
+        teller.finish();
+        Ok(running)
+    };
+    if args.detach {
+        return in_background(&container.record.name, start);
     }
+    let running = start()?;
+    drop(plan);
     let ended = supervise::stay(&running, streams, &signals, args.process.interactive, None)?;
     Ok(ended.code as u8)
+}
+
+/// Starts the process from a process of its own, which stays to collect it: PID 1 of the container
+/// seldom collects strangers, and `ps` would show a zombie for ever.
+fn in_background(name: &str, start: impl FnOnce() -> Result<Running>) -> Result<u8> {
+    let (ours, theirs) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
+        .map_err(|errno| Error::new("cannot make a pipe").errno(errno))?;
+    let forked = sys::clone3(0, None).map_err(|f| Error::of_fault("cannot fork", f))?;
+    if let Forked::Parent { .. } = forked {
+        drop(theirs);
+        let mut word = Vec::new();
+        std::fs::File::from(ours)
+            .read_to_end(&mut word)
+            .map_err(|error| Error::new(format!("cannot hear the new process: {error}")))?;
+        return match word.split_first() {
+            Some((0, _)) => Ok(0),
+            Some((code, text)) => Err(monitor::error_of(*code, text)),
+            None => Err(Error::new("the process that starts the program was killed")),
+        };
+    }
+    let _ = sys::setsid();
+    match start() {
+        Ok(running) => {
+            supervise::write_all(theirs.as_raw_fd(), &[0]);
+            monitor::become_quiet(name, &[running.pidfd.as_raw_fd()]);
+            let _ = waitid(Id::PIDFd(running.pidfd.as_fd()), WaitPidFlag::WEXITED);
+            sys::exit_now(0)
+        }
+        Err(error) => {
+            let word = [&[error.blame.exit_code()], error.to_string().as_bytes()].concat();
+            supervise::write_all(theirs.as_raw_fd(), &word);
+            sys::exit_now(1)
+        }
+    }
 }
 
 /// The container's own environment, then what was given for this process.

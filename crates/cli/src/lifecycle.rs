@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use minibox_runtime::state::Lock;
 use minibox_runtime::{Error, Result, sys};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
@@ -66,17 +67,21 @@ fn wait_for_record(store: &Store, id: &str) -> Result<Option<Container>> {
     }
 }
 
+/// Sends a signal; one that comes after the end is no error.
 fn send(pidfd: &OwnedFd, signal: i32, name: &str) -> Result<()> {
-    sys::pidfd_send_signal(pidfd.as_raw_fd(), signal)
-        .map_err(|fault| Error::of_fault(format!("cannot send a signal to {name}"), fault))
+    match sys::pidfd_send_signal(pidfd.as_raw_fd(), signal) {
+        Err(fault) if fault.errno != Errno::ESRCH => {
+            Err(Error::of_fault(format!("cannot send a signal to {name}"), fault))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `minibox stop`: SIGTERM, patience, SIGKILL.
 pub(crate) fn stop(store: &Store, args: &StopArgs) -> u8 {
     for_each(&args.names, |name| {
         let container = living::find(store, name)?;
-        if container.status() == Status::Running {
-            let (pid, pidfd) = container.hold()?;
+        if let Some((pid, pidfd)) = container.hold()? {
             let deaf = !has_handler(pid, Signal::SIGTERM);
             send(&pidfd, Signal::SIGTERM as i32, name)?;
             if !wait_for_end(&pidfd, Some(Duration::from_secs(args.time.into()))) {
@@ -92,6 +97,8 @@ pub(crate) fn stop(store: &Store, args: &StopArgs) -> u8 {
                 send(&pidfd, Signal::SIGKILL as i32, name)?;
                 wait_for_end(&pidfd, None);
             }
+        }
+        if container.status() != Status::Created {
             wait_for_record(store, &container.record.id)?;
         }
         output::print(&format!("{name}\n"));
@@ -118,7 +125,7 @@ pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<u8> {
     let signal = parse_signal(&args.signal)?;
     Ok(for_each(&args.names, |name| {
         let container = living::find(store, name)?;
-        let (pid, pidfd) = container.hold()?;
+        let (pid, pidfd) = container.hold_running()?;
         send(&pidfd, signal, name)?;
         let named = Signal::try_from(signal).ok();
         match named {
@@ -146,8 +153,7 @@ pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<u8> {
 pub(crate) fn wait(store: &Store, names: &Names) -> u8 {
     for_each(names, |name| {
         let container = living::find(store, name)?;
-        if container.status() == Status::Running {
-            let (_, pidfd) = container.hold()?;
+        if let Some((_, pidfd)) = container.hold()? {
             wait_for_end(&pidfd, None);
         }
         let ended = wait_for_record(store, &container.record.id)?;
@@ -168,15 +174,16 @@ pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
     for_each(&args.names, |name| {
         let container = match living::find(store, name) {
             Ok(container) => container,
-            Err(_) if args.force && store.find(name).is_err() => return Ok(()),
+            Err(_) if args.force && store.find(name).is_err() => {
+                return store.wait_for_removal(name);
+            }
             Err(error) => return Err(error),
         };
-        if container.status() == Status::Running {
+        if let Some((_, pidfd)) = container.hold()? {
             if !args.force {
                 return Err(Error::new(format!("{name} is running"))
                     .hint(format!("`minibox stop {name}` first, or `minibox rm -f {name}`")));
             }
-            let (_, pidfd) = container.hold()?;
             send(&pidfd, Signal::SIGKILL as i32, name)?;
             wait_for_end(&pidfd, Some(Duration::from_secs(10)));
         }

@@ -46,6 +46,8 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     terminal::restore_on_panic();
+    // A caller who ignores it would have the kernel throw exit statuses away.
+    minibox_runtime::sys::default_signal(libc::SIGCHLD);
     if cli.debug {
         let subscriber = tracing_subscriber::fmt()
             .with_writer(std::io::stderr)
@@ -125,6 +127,11 @@ fn usage(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             let _ = error.print();
             ExitCode::SUCCESS
+        }
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let help = <Cli as clap::CommandFactory>::command().render_help().to_string();
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), help.as_bytes());
+            ExitCode::from(125)
         }
         _ => {
             // "to pass X as a value, use `-- X`" would make X the root filesystem.

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use minibox_runtime::state::{self, Lock, ProcessId, State};
 use minibox_runtime::sys::{self, Forked};
-use minibox_runtime::{Error, Plan, Result};
+use minibox_runtime::{Blame, Error, Event, Plan, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
@@ -151,23 +151,26 @@ fn tell(client: &OwnedFd, kind: u8, rest: &[u8]) {
     let _ = send(client.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL);
 }
 
+/// An error that another process has already put into words.
+pub(crate) fn error_of(code: u8, text: &[u8]) -> Error {
+    let blames = [Blame::NotExecutable, Blame::NotFound];
+    let blame = blames.into_iter().find(|blame| blame.exit_code() == code);
+    Error::new(String::from_utf8_lossy(text)).blame(blame.unwrap_or(Blame::Minibox))
+}
+
 fn be_the_monitor(birth: Birth<'_>, client: OwnedFd) -> ! {
     let Birth { store, mut record, lock, plan, pipes, mut teller, has_owner } = birth;
     // A session of its own: neither Ctrl-C nor the end of the caller's terminal concerns it.
     let _ = sys::setsid();
-    let started =
-        minibox_runtime::spawn::start(&plan, &mut |event| teller.hear(event)).and_then(|running| {
-            record.started = Some(now());
-            let init =
-                ProcessId::of(running.pid).unwrap_or(ProcessId { pid: running.pid, start_time: 0 });
-            let written = write_state(store, &record, init).and_then(|()| store.save(&record));
-            if let Err(error) = written {
-                let _ = sys::pidfd_send_signal(running.pidfd.as_raw_fd(), libc::SIGKILL);
-                let _ = reap_blocking(&running.pidfd);
-                return Err(error);
-            }
-            Ok(running)
-        });
+    // Before the client makes it raw.
+    let terminal = if has_owner { SavedTerminal::take() } else { None };
+    let started = minibox_runtime::spawn::start(&plan, &mut |event| {
+        if let Event::Born { pid } = event {
+            write_down_start(store, &mut record, *pid)?;
+        }
+        teller.hear(event);
+        Ok(())
+    });
     drop(plan);
     let running = match started {
         Ok(running) => running,
@@ -189,28 +192,31 @@ fn be_the_monitor(birth: Birth<'_>, client: OwnedFd) -> ! {
         is_our_child: true,
         console: running.console.map(File::from),
         pipes,
-        owner: has_owner.then(|| Owner { socket: client, terminal: SavedTerminal::take() }),
+        owner: has_owner.then(|| Owner { socket: client, terminal }),
     };
     become_quiet(&record.name, &monitor.descriptors());
     monitor.watch(store, &record.id)
 }
 
+/// Writes down that the child `pid` of this process is a container's PID 1. Before its program runs, so
+/// that whatever the program does finds it known.
+pub(crate) fn write_down_start(store: &Store, record: &mut Record, pid: i32) -> Result<()> {
+    record.started = Some(now());
+    let gone = || Error::new(format!("the new process {pid} vanished"));
+    write_state(store, record, ProcessId::of(pid).ok_or_else(gone)?)?;
+    store.save(record)
+}
+
 fn write_state(store: &Store, record: &Record, init: ProcessId) -> Result<()> {
-    let me = std::process::id() as i32;
+    let gone = || Error::new("/proc does not show this very process");
     let state = State {
         init,
         boot_id: state::boot_id(),
         cgroup: record.cgroup.clone(),
-        keeper: ProcessId::of(me).unwrap_or(ProcessId { pid: me, start_time: 0 }),
+        keeper: ProcessId::of(std::process::id() as i32).ok_or_else(gone)?,
         started_at: now(),
     };
     state::save(&store.run_folder(&record.id).join("state.json"), &state)
-}
-
-fn reap_blocking(pidfd: &OwnedFd) -> Option<Ended> {
-    let mut polled = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    let _ = poll(&mut polled, PollTimeout::NONE);
-    reap(pidfd.as_fd())
 }
 
 /// Lets go of everything of the caller's: streams, folder, signals, every descriptor but those in
@@ -472,7 +478,7 @@ pub(crate) fn take_over(store: &Store, container: &Container) -> Result<()> {
             .load(id)?
             .filter(|c| !c.is_kept())
             .ok_or_else(|| Error::new("somebody else was first"))?;
-        let (pid, pidfd) = now.hold()?;
+        let (pid, pidfd) = now.hold_running()?;
         let init = now.state.as_ref().map_or(ProcessId { pid, start_time: 0 }, |state| state.init);
         write_state(store, &now.record, init)?;
         let folder = store.run_folder(id);

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use minibox_runtime::cgroup::{self, Cgroup, Layout};
 use minibox_runtime::hints;
 use minibox_runtime::idmap::{self, IdMap};
-use minibox_runtime::state::{self, Lock, ProcessId, State};
-use minibox_runtime::{Blame, Choices, Error, Layer, Plan, Result};
+use minibox_runtime::state::{self, Lock};
+use minibox_runtime::{Choices, Error, Event, Layer, Plan, Result};
 use oci_spec::runtime as oci;
 
 use crate::args::{DryRun, RunArgs};
@@ -21,13 +21,14 @@ use crate::host;
 use crate::monitor::{self, Attended, Birth, MESSAGE, Pipes, to_client};
 use crate::output;
 use crate::patchwork;
-use crate::store::{Record, Store, now};
+use crate::store::{self, Record, Store, now};
 use crate::supervise::{self, Streams};
 use crate::terminal;
 
 /// Runs it; the exit code for the caller's shell.
 pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
     let wishes = config::understand(args)?;
+    terminal::check(args.process.interactive && args.process.tty && !args.detach)?;
     wishes.warnings.iter().for_each(|warning| output::note(warning));
     let id_map = id_map(store);
     if let Some(form) = args.dry_run {
@@ -47,6 +48,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
     };
     if result.is_err() {
         // Nothing has been started, or it has been undone: take the record away too.
+        let _lock = Lock::wait(&store.folder(&record.id));
         let _ = store.remove(&record);
     }
     result
@@ -121,10 +123,7 @@ fn prepare(
     if !args.rw {
         record.layer = Some(place_for_layer(store, &id)?);
     }
-    if absolute_rootfs(args) == Path::new("/") && !needs_patchwork(args, record) {
-        let text = "with `/` as ROOTFS the filesystems mounted below it (such as /home on a disk of its own) are not seen inside";
-        output::note_once(&store.data, "root-slash", text);
-    }
+    say_what_is_not_seen(store, args);
     store.save(record)?;
 
     let hostname = hostname(args, wishes, &record.name);
@@ -138,15 +137,6 @@ fn prepare(
     let mut spec = config::build(args, wishes, &place)?;
     if let (Some(layer), true) = (&record.layer, needs_patchwork(args, record)) {
         let patchwork = patchwork::make(&absolute_rootfs(args), layer)?;
-        output::note_once(
-            &store.data,
-            "patchwork",
-            &format!(
-                "mounts of the host lie below {}; what is in them is not seen inside (empty: {})",
-                args.rootfs.display(),
-                patchwork.empty.join(" ")
-            ),
-        );
         if let Some(root) = spec.root_mut() {
             root.set_path(patchwork.root);
         }
@@ -174,6 +164,26 @@ fn needs_patchwork(args: &RunArgs, record: &Record) -> bool {
     record.id_map.is_some()
         && !args.rw
         && !patchwork::mounts_below(&absolute_rootfs(args)).is_empty()
+}
+
+/// An overlay shows one filesystem: what the host has mounted below the root is not in it.
+fn say_what_is_not_seen(store: &Store, args: &RunArgs) {
+    let rootfs = absolute_rootfs(args);
+    let own = ["/proc", "/sys", "/dev"];
+    let mut below = patchwork::mounts_below(&rootfs);
+    below.retain(|point| rootfs != Path::new("/") || !own.iter().any(|own| point.starts_with(own)));
+    if args.rw || below.is_empty() {
+        return;
+    }
+    let key = format!("submounts-{:08x}", store::fnv(rootfs.as_os_str().as_encoded_bytes()));
+    let list: Vec<String> = below.iter().take(5).map(|point| point.display().to_string()).collect();
+    let more = if below.len() > 5 { " …" } else { "" };
+    let text = format!(
+        "filesystems of the host lie mounted below {} and are not seen inside: {}{more}",
+        rootfs.display(),
+        list.join(" ")
+    );
+    output::note_once(&store.data, &key, &text);
 }
 
 fn place_for_layer(store: &Store, id: &str) -> Result<PathBuf> {
@@ -261,29 +271,16 @@ fn run_in_foreground(
     let mut plan = plan(spec, &record, choices)?;
     let signals = supervise::catch_signals()?;
     let running = minibox_runtime::spawn::start(&plan, &mut |event| {
-        if let minibox_runtime::Event::Born { pid } = event
-            && let Err(error) = guardian::start(store, &record.id, &record.name, *pid)
-        {
-            // It still ends with us as long as the program stays who it is.
-            output::note(&format!("goes on without a guardian: {error}"));
+        if let Event::Born { pid } = event {
+            monitor::write_down_start(store, &mut record, *pid)?;
+            guardian::start(store, &record.id, &record.name, *pid)?;
         }
         teller.hear(event);
+        Ok(())
     })?;
     // Our copies of its streams would keep its pipes open.
     plan.process.stdio = [None, None, None];
     teller.finish();
-    record.started = Some(now());
-    let me = std::process::id() as i32;
-    let unknown = |pid| ProcessId { pid, start_time: 0 };
-    let state = State {
-        init: ProcessId::of(running.pid).unwrap_or(unknown(running.pid)),
-        boot_id: state::boot_id(),
-        cgroup: record.cgroup.clone(),
-        keeper: ProcessId::of(me).unwrap_or(unknown(me)),
-        started_at: now(),
-    };
-    state::save(&store.run_folder(&record.id).join("state.json"), &state)?;
-    store.save(&record)?;
     drop(lock);
     let ended =
         supervise::stay(&running, streams, &signals, args.process.interactive, Some(&record.name))?;
@@ -372,13 +369,7 @@ fn wait_for_start(socket: &OwnedFd) -> Result<i32> {
         (5.., to_client::STARTED) => {
             Ok(i32::from_ne_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]))
         }
-        (2.., to_client::FAILED) => {
-            let blame = [Blame::NotExecutable, Blame::NotFound]
-                .into_iter()
-                .find(|b| b.exit_code() == buffer[1]);
-            let text = String::from_utf8_lossy(&buffer[2..count]).into_owned();
-            Err(Error::new(text).blame(blame.unwrap_or(Blame::Minibox)))
-        }
+        (2.., to_client::FAILED) => Err(monitor::error_of(buffer[1], &buffer[2..count])),
         _ => Err(Error::new("the monitor was killed before it could start the container")
             .hint("`minibox gc` finds what it left")),
     }
@@ -409,7 +400,12 @@ fn dry_run(
     let plan = Plan::new(
         &spec,
         cgroup,
-        Choices { layer, console_size: terminal::size(), ..Choices::default() },
+        Choices {
+            layer,
+            console_size: terminal::size(),
+            die_with_parent: !args.detach && !args.process.tty,
+            ..Choices::default()
+        },
     )?;
     let text = match form {
         DryRun::Plan => dryrun::plan(&plan),

@@ -121,6 +121,9 @@ impl Store {
     /// The caller's store; `run` and `data` override the places.
     pub(crate) fn open(run: Option<PathBuf>, data: Option<PathBuf>) -> Result<Store> {
         let root = Uid::effective().is_root();
+        // As it was meant where it was said: a monitor works from `/`.
+        let absolute = |folder: PathBuf| std::path::absolute(&folder).unwrap_or(folder);
+        let (run, data) = (run.map(absolute), data.map(absolute));
         let env = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let home = || env("HOME").unwrap_or_else(|| PathBuf::from("/"));
         let default_run = || match (root, env("XDG_RUNTIME_DIR")) {
@@ -327,10 +330,6 @@ impl Store {
         if let Some(layer) = &record.layer {
             remove_tree(layer, record.id_map.as_ref())?;
         }
-        let name = self.name_path(&record.name);
-        if fs::read_link(&name).is_ok_and(|id| id.as_os_str() == record.id.as_str()) {
-            let _ = fs::remove_file(&name);
-        }
         let folder = self.folder(&record.id);
         // Renamed first, so that a half-removed folder is never read as a container.
         let gone = folder.with_file_name(format!(".removed-{}", record.id));
@@ -340,7 +339,22 @@ impl Store {
             }
             _ => {}
         }
-        remove_tree(&gone, record.id_map.as_ref())
+        remove_tree(&gone, record.id_map.as_ref())?;
+        // Last, so that whoever asks by name finds out that somebody is still at it.
+        let name = self.name_path(&record.name);
+        if fs::read_link(&name).is_ok_and(|id| id.as_os_str() == record.id.as_str()) {
+            let _ = fs::remove_file(&name);
+        }
+        Ok(())
+    }
+
+    /// Waits until whoever is removing the container called `name` is done.
+    pub(crate) fn wait_for_removal(&self, name: &str) -> Result<()> {
+        if let Ok(id) = fs::read_link(self.name_path(name)) {
+            let gone = format!(".removed-{}", id.display());
+            drop(Lock::wait(&self.data.join("containers").join(gone))?);
+        }
+        Ok(())
     }
 
     /// The first of the possible places for a layer that is not itself on an overlay, which the kernel
@@ -486,16 +500,20 @@ impl Container {
         self.state.as_ref().is_some_and(|s| s.boot_id == state::boot_id() && s.keeper.is_alive())
     }
 
-    /// Its PID 1 on the host, held by a descriptor; an error where it does not run.
-    pub(crate) fn hold(&self) -> Result<(i32, std::os::fd::OwnedFd)> {
-        let over = || {
+    /// Its PID 1 on the host, held by a descriptor; `None` where it does not run (any more).
+    pub(crate) fn hold(&self) -> Result<Option<(i32, std::os::fd::OwnedFd)>> {
+        let Some(state) = self.state.as_ref().filter(|_| self.status() == Status::Running) else {
+            return Ok(None);
+        };
+        Ok(state::hold(state.init)?.map(|pidfd| (state.init.pid, pidfd)))
+    }
+
+    /// The same, where it must run.
+    pub(crate) fn hold_running(&self) -> Result<(i32, std::os::fd::OwnedFd)> {
+        self.hold()?.ok_or_else(|| {
             Error::new(format!("container {} is not running", self.record.name))
                 .hint("`minibox ps -a` shows when and how it ended")
-        };
-        let state =
-            self.state.as_ref().filter(|_| self.status() == Status::Running).ok_or_else(over)?;
-        let held = state::hold(state.init)?;
-        held.map(|pidfd| (state.init.pid, pidfd)).ok_or_else(over)
+        })
     }
 
     /// Its cgroup, where it has one.
@@ -548,6 +566,6 @@ fn remove_tree(folder: &Path, id_map: Option<&IdMap>) -> Result<()> {
 }
 
 /// FNV-1a, to tell stores apart in a cgroup's name.
-fn fnv(bytes: &[u8]) -> u32 {
+pub(crate) fn fnv(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }

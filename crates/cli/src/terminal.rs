@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Mutex;
 
-use minibox_runtime::sys;
+use minibox_runtime::{Error, Result, sys};
 use nix::sys::termios::{self, SetArg, Termios};
 
 /// The settings before they were changed.
@@ -51,6 +51,15 @@ impl Drop for RawMode {
     fn drop(&mut self) {
         restore();
     }
+}
+
+/// `-it` shows the container's terminal on the caller's, so there must be one.
+pub(crate) fn check(wanted: bool) -> Result<()> {
+    if !wanted || std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    Err(Error::new("-it: standard input is not a terminal")
+        .hint("to pass a file or a pipe in, leave -t out: `minibox run -i …`"))
 }
 
 /// Rows and columns of the caller's terminal; `None` where there is none.

@@ -324,7 +324,7 @@ pub fn failure(subject: Subject<'_>, message: &Message, pid: i32) -> Error {
         // As the child sees it, volumes included; where it may not be looked into, the bare folder.
         let bare = match subject {
             Subject::Container(plan) => plan.root.folder.try_clone().ok(),
-            Subject::Join(_) => None,
+            Subject::Join(plan) => hints::root_of(plan.pid),
         };
         let is_empty = bare.as_ref().is_some_and(hints::is_empty_folder);
         let root = hints::root_of(pid).or(bare);
@@ -347,7 +347,7 @@ pub fn failure(subject: Subject<'_>, message: &Message, pid: i32) -> Error {
     let error = Error::new(what).step(step).call(call).errno(errno);
     let hint = match subject {
         Subject::Container(plan) => hints::step_failed(plan, step, index, errno),
-        Subject::Join(_) => None,
+        Subject::Join(_) => hints::of_step(step, errno),
     };
     match hint {
         Some(hint) => error.hint(hint),

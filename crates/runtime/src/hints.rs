@@ -64,15 +64,20 @@ pub fn step_failed(plan: &Plan, step: Step, index: usize, errno: Errno) -> Optio
         (Step::TakeRoot, Errno::EINVAL) => Some("try --rw to use the folder itself, without an overlay".into()),
         (Step::Hostname, Errno::EINVAL) => Some("choose a shorter one with -h NAME".into()),
         (Step::TakeMounts, Errno::ENODEV) => plan.mounts.get(index).map(|m| format!("is the {} module loaded?", m.source_name())),
-        (Step::Workdir, _) => Some("choose another with -w FOLDER".into()),
-        _ => None,
+        _ => of_step(step, errno),
     }
+}
+
+/// A hint that needs no look at the plan.
+pub fn of_step(step: Step, errno: Errno) -> Option<String> {
+    (step == Step::Workdir && errno != Errno::EXDEV).then(|| "choose another with -w FOLDER".into())
 }
 
 /// "Owned by an id that is not mapped": said of the root folder, or of what lies on the way to `place`.
 fn unmapped_owner(plan: &Plan, map: &IdMap, place: Option<&Path>) -> Option<String> {
     let inside = place.and_then(|place| place.strip_prefix("/").ok()).unwrap_or(Path::new(""));
-    let mut ancestors: Vec<PathBuf> = inside.ancestors().map(|a| plan.root.path.join(a)).collect();
+    let mut ancestors: Vec<PathBuf> =
+        inside.ancestors().map(|a| plan.root.path.join(a).components().collect()).collect();
     ancestors.reverse();
     ancestors.into_iter().find_map(|path| {
         let uid = std::fs::symlink_metadata(&path).ok()?.uid();

@@ -26,9 +26,6 @@ pub fn run(plan: &Plan, line: Line, taken: &mut [RawFd]) -> ! {
 fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, Told> {
     // Ids first: until the parent has written the maps, this process is nobody and may do nothing.
     line.at(Step::Release, 0, || release(plan, line))?;
-    if let Some(map) = &plan.id_map {
-        line.at(Step::BecomeRoot, 0, || become_root(map.is_single()))?;
-    }
     plan.process.detach_from_caller(line)?;
 
     // While cgroupfs can still be reached by the host's paths; the namespace after the move.
@@ -36,6 +33,10 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
         cgroup::enter(&plan.cgroup_doors)?;
         if plan.new_cgroup_namespace { sys::unshare(libc::CLONE_NEWCGROUP) } else { Ok(()) }
     })?;
+
+    if let Some(map) = &plan.id_map {
+        line.at(Step::BecomeRoot, 0, || become_root(map.is_single()))?;
+    }
 
     // Mounts in three movements: take while the host is in sight, swap the root, attach inside.
     line.at(Step::PrivateMounts, 0, || {

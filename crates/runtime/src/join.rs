@@ -4,13 +4,15 @@
 use std::convert::Infallible;
 use std::os::fd::{AsRawFd, RawFd};
 
+use nix::errno::Errno;
+
 use crate::cgroup;
 use crate::describe::Subject;
 use crate::error::{Error, Result};
 use crate::init::become_root;
 use crate::line::{Line, Listening, Told};
 use crate::plan::JoinPlan;
-use crate::spawn::{Event, Parents, Running};
+use crate::spawn::{Child, Event, Parents, Running, Watch};
 use crate::step::Step;
 use crate::sys::{self, Fault, Forked};
 use crate::trial;
@@ -19,9 +21,13 @@ use crate::trial;
 pub fn start(
     plan: &JoinPlan,
     listening: Listening,
-    watch: &mut dyn FnMut(&Event<'_>),
+    fail_at: Option<(Step, Errno)>,
+    watch: &mut Watch<'_>,
 ) -> Result<Running> {
-    let parents = Parents::new(listening, None)?;
+    if let Some((Step::Clone, errno)) = fail_at {
+        return Err(Error::new("cannot make the process").step(Step::Clone).errno(errno));
+    }
+    let parents = Parents::new(listening, fail_at)?;
     let failed = |fault: Fault| Error::of_fault("cannot make the process", fault).step(Step::Clone);
     let cgroup = plan.cgroup_folder.as_ref().map(AsRawFd::as_raw_fd);
     if plan.namespaces & libc::CLONE_NEWUSER != 0 {
@@ -29,7 +35,7 @@ pub fn start(
         return match sys::clone3(0, cgroup).map_err(failed)? {
             Forked::Child => be_the_middle(plan, parents.childs_line()),
             Forked::Parent { pid, pidfd: _ } => {
-                parents.collect_of_middle(Subject::Join(plan), pid, watch)
+                parents.collect(Subject::Join(plan), Child::OfMiddle(pid), Ok(()), watch)
             }
         };
     }
@@ -48,7 +54,10 @@ pub fn start(
     // Undone at once: whatever is forked next must not be born in there.
     enter(own).map_err(joined)?;
     match forked.map_err(failed)? {
-        Forked::Parent { pid, pidfd } => parents.collect(Subject::Join(plan), pid, pidfd, watch),
+        Forked::Parent { pid, pidfd } => {
+            let prepared = watch(&Event::Born { pid });
+            parents.collect(Subject::Join(plan), Child::Ours { pid, pidfd }, prepared, watch)
+        }
         Forked::Child => unreachable!("the child never returns"),
     }
 }
@@ -83,6 +92,7 @@ fn be_born(plan: &JoinPlan, line: Line, namespaces: i32) -> std::result::Result<
     if plan.process.die_with_parent {
         line.at(Step::Release, 0, || sys::set_pdeathsig(libc::SIGKILL))?;
     }
+    plan.process.detach_from_caller(line)?;
     if namespaces != 0 {
         // By the host's paths, so before the mount namespace changes.
         line.at(Step::EnterCgroup, 0, || cgroup::enter(&plan.doors))?;
@@ -94,7 +104,6 @@ fn be_born(plan: &JoinPlan, line: Line, namespaces: i32) -> std::result::Result<
     if plan.namespaces & libc::CLONE_NEWUSER != 0 {
         line.at(Step::BecomeRoot, 0, || become_root(plan.single_id))?;
     }
-    plan.process.detach_from_caller(line)?;
     let terminal = plan.process.open_console(line)?;
     Err(plan.process.become_program(line, terminal))
 }

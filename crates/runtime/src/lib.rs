@@ -50,7 +50,7 @@ pub mod user;
 
 pub use error::{Blame, Error, Result};
 pub use plan::{Choices, Layer, Plan};
-pub use spawn::{Event, Running};
+pub use spawn::{Event, Running, Watch};
 pub use step::Step;
 
 /// Where programs are looked for when the environment names no `PATH`.

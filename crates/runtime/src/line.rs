@@ -34,7 +34,7 @@ pub enum Kind {
     Failed,
     /// The terminal's master side travels with this message.
     Console,
-    /// The next thing is execve: an end of the line after this means success.
+    /// The next thing is execve; the child waits for one byte. An end of the line after it is success.
     Ready,
     /// A middle process tells the pid of the process it made, in `index` and `micros`.
     Born,
@@ -164,9 +164,10 @@ impl Line {
         Told
     }
 
-    /// Tells that the next thing is execve.
-    pub fn ready(&self) {
+    /// Tells that the next thing is execve, and waits for the word; false where the parent is gone.
+    pub fn ready(&self) -> bool {
         self.send(Message::new(Kind::Ready, Step::Exec, 0, 0));
+        self.wait()
     }
 
     /// Tells the pid of the process that this middle process made.

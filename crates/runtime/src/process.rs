@@ -133,7 +133,10 @@ impl ProcessPlan {
         line.at(Step::Stdio, 0, || self.place_stdio(terminal))?;
         // Counts as done before it is: a successful execve leaves nobody to say so.
         line.at(Step::Exec, 0, || Ok(()))?;
-        line.ready();
+        // The parent opens the gate when everything is written down; where it is gone, so are we.
+        if !line.ready() {
+            return Err(Told);
+        }
         let (index, fault) = self.exec();
         let told = line.fail(Step::Exec, index, fault);
         // Until the parent has looked at the root as it is from here, to say what is missing.

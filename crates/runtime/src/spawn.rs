@@ -5,8 +5,10 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, send, socketpair,
+    AddressFamily, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, recvmsg, send,
+    shutdown, socketpair,
 };
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -56,8 +58,25 @@ pub enum Event<'a> {
     },
 }
 
+/// Somebody who hears the events of a start. An error from it ends the start.
+pub type Watch<'a> = dyn FnMut(&Event<'_>) -> Result<()> + 'a;
+
+/// The process that a line leads to.
+#[derive(Debug)]
+pub enum Child {
+    /// A child of ours.
+    Ours {
+        /// Its pid on the host.
+        pid: i32,
+        /// Refers to it.
+        pidfd: OwnedFd,
+    },
+    /// One that the middle process with this pid makes, a child of ours by `CLONE_PARENT`.
+    OfMiddle(i32),
+}
+
 /// Makes the container and starts its program. After an error nothing is left of it.
-pub fn start(plan: &Plan, watch: &mut dyn FnMut(&Event<'_>)) -> Result<Running> {
+pub fn start(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
     parent_step(plan, Step::OpenRoot, watch, || Ok(()))?;
     if let Some(cgroup) = &plan.cgroup {
         let made =
@@ -72,7 +91,7 @@ pub fn start(plan: &Plan, watch: &mut dyn FnMut(&Event<'_>)) -> Result<Running> 
     give_birth(plan, watch)
 }
 
-fn give_birth(plan: &Plan, watch: &mut dyn FnMut(&Event<'_>)) -> Result<Running> {
+fn give_birth(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
     let parents = Parents::new(plan.listening, plan.fail_at)?;
     let folder = plan.cgroup.as_ref().and_then(crate::cgroup::Cgroup::unified_folder);
     let folder = folder
@@ -95,23 +114,19 @@ fn give_birth(plan: &Plan, watch: &mut dyn FnMut(&Event<'_>)) -> Result<Running>
             Err(fault) => Err(describe::clone_failed(plan, fault)),
         }
     })?;
-    watch(&Event::Born { pid });
-    if let Some(map) = &plan.id_map
-        && let Err(error) = parent_step(plan, Step::MapIds, watch, || map.write(pid))
-    {
-        // The child waits for a word; the end of the line is one.
-        drop(parents);
-        let _ = waitpid(Pid::from_raw(pid), None);
-        return Err(error);
-    }
-    parents.collect(Subject::Container(plan), pid, pidfd, watch)
+    // Meanwhile the child is at work, as far as it can come without ids.
+    let prepared = watch(&Event::Born { pid }).and_then(|()| match &plan.id_map {
+        Some(map) => parent_step(plan, Step::MapIds, watch, || map.write(pid)),
+        None => Ok(()),
+    });
+    parents.collect(Subject::Container(plan), Child::Ours { pid, pidfd }, prepared, watch)
 }
 
 /// Does one step of the parent's, with the same report and the same injected failures as the child's.
 fn parent_step<T>(
     plan: &Plan,
     step: Step,
-    watch: &mut dyn FnMut(&Event<'_>),
+    watch: &mut Watch<'_>,
     run: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     if let Some((at, errno)) = plan.fail_at
@@ -126,7 +141,7 @@ fn parent_step<T>(
     let value = run()?;
     if plan.listening != Listening::Quiet {
         let call = describe::call(Subject::Container(plan), step, 0);
-        watch(&Event::Done { step, call: &call, micros: began.elapsed().as_micros() as u64 });
+        watch(&Event::Done { step, call: &call, micros: began.elapsed().as_micros() as u64 })?;
     }
     Ok(value)
 }
@@ -157,91 +172,119 @@ impl Parents {
         Line { socket: self.theirs.as_raw_fd(), listening: self.listening, fail_at: self.fail_at }
     }
 
-    /// Like [`Parents::collect`], for a process made by the middle process `middle`.
-    pub fn collect_of_middle(
-        self,
-        subject: Subject<'_>,
-        middle: i32,
-        watch: &mut dyn FnMut(&Event<'_>),
-    ) -> Result<Running> {
-        let mut wire = [0; WIRE];
-        let born = loop {
-            let Some((message, _)) = receive(&self.ours, &mut wire)? else {
-                break None;
-            };
-            match message.kind {
-                Kind::Born => break Some(message.value as i32),
-                Kind::Failed => {
-                    let _ = waitpid(Pid::from_raw(middle), None);
-                    return Err(describe::failure(subject, &message, middle));
-                }
-                _ => {}
-            }
-        };
-        let _ = waitpid(Pid::from_raw(middle), None);
-        let pid = born.ok_or_else(|| {
-            Error::new("the process that joins the container was killed on the way")
-        })?;
-        // Our own child by CLONE_PARENT: its number cannot be another's until we wait for it.
-        let pidfd = sys::pidfd_open(pid)
-            .map_err(|fault| Error::of_fault("cannot hold the process", fault))?;
-        self.collect(subject, pid, pidfd, watch)
-    }
-
-    /// Hears the child out until it has become its program.
+    /// Hears the child out until it has become its program. `prepared` is what the parent's own part
+    /// has come to: where it failed, the child gets no word to go on.
     pub fn collect(
         self,
         subject: Subject<'_>,
-        pid: i32,
-        pidfd: OwnedFd,
-        watch: &mut dyn FnMut(&Event<'_>),
+        child: Child,
+        prepared: Result<()>,
+        watch: &mut Watch<'_>,
     ) -> Result<Running> {
         let Parents { ours, theirs, .. } = self;
         drop(theirs);
-        let (mut console, mut ready, mut failure) = (None, false, None);
-        let word = |ours: &OwnedFd| {
+        let (mut child, middle) = match child {
+            Child::Ours { pid, pidfd } => (Some((pid, pidfd)), None),
+            Child::OfMiddle(middle) => (None, Some(middle)),
+        };
+        let word = || {
             let _ = send(ours.as_raw_fd(), b".", MsgFlags::MSG_NOSIGNAL);
         };
-        // The word that the ids are mapped; a child without maps does not wait for it.
-        if matches!(subject, Subject::Container(plan) if plan.id_map.is_some()) {
-            word(&ours);
+        let no_word = || {
+            let _ = shutdown(ours.as_raw_fd(), Shutdown::Write);
+        };
+        match &prepared {
+            Err(_) => no_word(),
+            // That the ids are mapped; a child without maps does not wait for it.
+            Ok(()) if matches!(subject, Subject::Container(plan) if plan.id_map.is_some()) => {
+                word();
+            }
+            Ok(()) => {}
         }
+        let mut own_failure = prepared.err();
+        let (mut console, mut ready, mut failure) = (None, false, None);
         let mut wire = [0; WIRE];
         while let Some((message, fd)) = receive(&ours, &mut wire)? {
             let (step, index) = (message.step, usize::from(message.index));
-            match message.kind {
+            let heard = match message.kind {
                 Kind::Before => {
-                    watch(&Event::Before { step, call: &describe::call(subject, step, index) });
-                    word(&ours);
+                    watch(&Event::Before { step, call: &describe::call(subject, step, index) })
+                        .map(|()| word())
                 }
-                Kind::Done => {
-                    let call = describe::call(subject, step, index);
-                    watch(&Event::Done { step, call: &call, micros: u64::from(message.value) });
+                Kind::Done => watch(&Event::Done {
+                    step,
+                    call: &describe::call(subject, step, index),
+                    micros: u64::from(message.value),
+                }),
+                Kind::Console => {
+                    console = fd;
+                    Ok(())
                 }
-                Kind::Console => console = fd,
-                Kind::Ready => ready = true,
+                Kind::Ready => {
+                    // The gate: all that had to be written down has been, so it may become its program.
+                    ready = true;
+                    word();
+                    Ok(())
+                }
                 Kind::Failed => {
-                    failure = Some(describe::failure(subject, &message, pid));
+                    let pid = child.as_ref().map(|(pid, _)| *pid).or(middle).unwrap_or(0);
+                    // A child that got no word only echoes what failed here.
+                    let echo = own_failure.is_some() && message.errno == Errno::EPIPE;
+                    if !echo {
+                        failure = Some(describe::failure(subject, &message, pid));
+                    }
                     // It waits, so that one could look at the container as it sees it.
-                    word(&ours);
+                    word();
+                    Ok(())
                 }
-                Kind::Born => {}
+                Kind::Born => {
+                    // Our own child by CLONE_PARENT: its number is its own until we wait for it.
+                    let pid = message.value as i32;
+                    sys::pidfd_open(pid)
+                        .map(|pidfd| child = Some((pid, pidfd)))
+                        .map_err(|fault| Error::of_fault("cannot hold the process", fault))
+                        .and_then(|()| watch(&Event::Born { pid }))
+                }
+            };
+            if let Err(error) = heard {
+                own_failure = Some(error);
+                no_word();
             }
         }
-        if failure.is_none() && ready {
+        if let Some(middle) = middle {
+            let _ = waitpid(Pid::from_raw(middle), None);
+        }
+        let Some((pid, pidfd)) = child else {
+            let gone = || Error::new("the process that joins the container was killed on the way");
+            return Err(failure.or(own_failure).unwrap_or_else(gone));
+        };
+        if failure.is_none() && own_failure.is_none() && ready {
             return Ok(Running { pid, pidfd, console });
         }
-        // It will not become anything any more; wait for it so that no zombie stays.
-        let _ = sys::pidfd_send_signal(pidfd.as_raw_fd(), libc::SIGKILL);
+        // It has closed its line without becoming anything: it ends, and no zombie may stay.
         let status = waitpid(Pid::from_raw(pid), None);
-        Err(failure.unwrap_or_else(|| {
-            let how = match status {
-                Ok(WaitStatus::Signaled(_, signal, _)) => format!("killed by {signal}"),
-                status => format!("gone ({status:?})"),
-            };
-            Error::new(format!("the new process was {how} before it could start the program"))
-                .hint("a memory limit may be too small even for starting: raise -m/--memory")
-        }))
+        let crashed = matches!(status, Ok(WaitStatus::Signaled(..)));
+        Err(match (failure, own_failure) {
+            (Some(its_word), _) => its_word,
+            (None, Some(ours)) if !crashed => ours,
+            (None, _) => died_early(status),
+        })
+    }
+}
+
+/// The child ended without a word of its own.
+fn died_early(status: nix::Result<WaitStatus>) -> Error {
+    let how = match status {
+        Ok(WaitStatus::Signaled(_, signal, _)) => format!("killed by {signal}"),
+        Ok(WaitStatus::Exited(_, code)) => format!("gone, with exit status {code},"),
+        other => format!("gone ({other:?})"),
+    };
+    let error = Error::new(format!("the new process was {how} before it could start the program"));
+    match status {
+        Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _)) => {
+            error.hint("a memory limit may be too small even for starting: raise -m/--memory")
+        }
+        _ => error,
     }
 }
 
@@ -257,8 +300,8 @@ fn receive(socket: &OwnedFd, wire: &mut [u8; WIRE]) -> Result<Option<(Message, O
         );
         let (bytes, fd) = match received {
             // A child that is gone with unread words of ours in its queue resets the line.
-            Err(Errno::ECONNRESET) => return Ok(None),
-            Err(Errno::EINTR) => continue,
+            // What it had said before is still to be read.
+            Err(Errno::ECONNRESET | Errno::EINTR) => continue,
             Err(errno) => return Err(Error::new("cannot hear the new process").errno(errno)),
             Ok(message) => {
                 let mut fd = None;

@@ -83,11 +83,6 @@ steps! {
         "The child may go on only once its ids mean something. From here on it dies with its parent where nobody else would look after it."
         "socketpair(2), PR_SET_PDEATHSIG(2const)"
         []
-    BecomeRoot "become-root" Child
-        "become root of the user namespace"
-        "Mapped or not, the process still carries the caller's ids; inside its own user namespace it may now take id 0, which has power there and nowhere else."
-        "setresuid(2), user_namespaces(7)"
-        [EINVAL => "id 0 is not in the map"]
     Setsid "setsid" Child
         "leave the caller's session"
         "A new session has no controlling terminal, so nothing in the container can type into yours, and Ctrl-C reaches the container only as a signal that minibox forwards."
@@ -108,6 +103,11 @@ steps! {
         "Only for `exec`, which takes this one step instead of making anything: every later step then happens inside. Hidden from ptrace(2) first, since the container's processes can see it from here on."
         "setns(2), pidfd_open(2)"
         [ESRCH => "the container has just ended", EPERM => "the container belongs to another user", EINVAL => "this kernel cannot join by pidfd (before Linux 5.8)"]
+    BecomeRoot "become-root" Child
+        "become root of the user namespace"
+        "Mapped or not, the process still carries the caller's ids; inside its own user namespace it may now take id 0, which has power there and nowhere else."
+        "setresuid(2), user_namespaces(7)"
+        [EINVAL => "id 0 is not in the map"]
     PrivateMounts "private-mounts" Child
         "cut the mounts off from the host's"
         "The mount namespace is a copy, but shared mounts would still pass changes on in both directions. It comes before the first mount, and pivot_root(2) demands it."

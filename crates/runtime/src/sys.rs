@@ -315,15 +315,18 @@ pub fn join_session_keyring() -> Sys<()> {
     syscall!("keyctl", libc::SYS_keyctl, 1, std::ptr::null::<u8>()).map(drop)
 }
 
-/// rt_sigaction(2) to `SIG_DFL` for every signal, the two that libc keeps for itself included.
-pub fn default_signals() {
+/// rt_sigaction(2) of one signal to `SIG_DFL`.
+pub fn default_signal(signal: c_int) {
     // The kernel's own struct sigaction, large enough for every architecture; all zero is SIG_DFL.
     let default = [0_u64; 4];
-    for signal in 1..=64 {
-        // SIGKILL and SIGSTOP answer EINVAL: they cannot be anything but default.
-        let null = std::ptr::null::<u8>();
-        let _ = syscall!("rt_sigaction", libc::SYS_rt_sigaction, signal, default.as_ptr(), null, 8);
-    }
+    let null = std::ptr::null::<u8>();
+    // SIGKILL and SIGSTOP answer EINVAL: they cannot be anything but default.
+    let _ = syscall!("rt_sigaction", libc::SYS_rt_sigaction, signal, default.as_ptr(), null, 8);
+}
+
+/// The same for every signal, the two that libc keeps for itself included.
+pub fn default_signals() {
+    (1..=64).for_each(default_signal);
 }
 
 /// sigprocmask(2): no signal is blocked any more.
