@@ -587,3 +587,35 @@ fn file_capabilities_do_not_help_either() {
         }
     }
 }
+
+#[test]
+fn device_nodes_that_the_root_filesystem_brings_along_open_nothing() {
+    // A disk of the host's is only a number away; /dev/zero's stands in for it.
+    for caller in Caller::root_only("device_nodes_that_the_root_filesystem_brings_along") {
+        let sandbox = Sandbox::new(caller);
+        let root = sandbox.bare_rootfs("root");
+        let data = sandbox.folder("data");
+        for folder in [&root, &data] {
+            let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
+            let device = nix::sys::stat::makedev(1, 5);
+            nix::sys::stat::mknod(
+                &folder.join("zero"),
+                nix::sys::stat::SFlag::S_IFCHR,
+                mode,
+                device,
+            )
+            .expect("mknod");
+        }
+        let volume = format!("{}:/data", data.display());
+        let read = |options: &[&str], path: &str| {
+            let options = [&["-v", volume.as_str()], options].concat();
+            sandbox.run_on(&root, &options, &["head", "-c", "1", path])
+        };
+        for options in [&[][..], &["--rw"], &["--read-only"]] {
+            for path in ["/zero", "/data/zero"] {
+                read(options, path).code(1).says("Permission denied");
+            }
+        }
+        read(&["--privileged"], "/zero").code(0);
+    }
+}

@@ -1,4 +1,4 @@
-//! The verbs that end things: stop, kill, wait, rm, gc.
+//! The verbs that end things: stop, kill, wait, rm.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use crate::args::{GcArgs, KillArgs, Names, RmArgs, StopArgs};
+use crate::args::{KillArgs, Names, RmArgs, StopArgs};
 use crate::living;
 use crate::output;
 use crate::store::{Container, Status, Store};
@@ -200,21 +200,6 @@ pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
         output::print(&format!("{name}\n"));
         Ok(())
     })
-}
-
-/// `minibox gc`.
-pub(crate) fn gc(store: &Store, args: &GcArgs) -> Result<u8> {
-    let found = store.garbage(args.force)?;
-    if found.is_empty() {
-        output::note("nothing was left behind");
-    }
-    for line in &found {
-        output::print(&format!("{line}\n"));
-    }
-    if !args.force && !found.is_empty() {
-        output::note("nothing was removed: `minibox gc --force` does");
-    }
-    Ok(0)
 }
 
 #[cfg(test)]

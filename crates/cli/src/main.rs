@@ -3,14 +3,17 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod client;
 mod config;
 mod dryrun;
 mod exec;
 mod explain;
+mod gc;
 mod guardian;
 mod host;
 mod lifecycle;
 mod living;
+mod log;
 mod monitor;
 mod names;
 mod output;
@@ -21,6 +24,7 @@ mod supervise;
 mod terminal;
 mod trial;
 mod views;
+mod wishes;
 
 use std::process::ExitCode;
 
@@ -179,7 +183,7 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Kill(args) => lifecycle::kill(&store, &args),
         Verb::Wait(names) => Ok(lifecycle::wait(&store, &names)),
         Verb::Rm(args) => Ok(lifecycle::rm(&store, &args)),
-        Verb::Gc(args) => lifecycle::gc(&store, &args),
+        Verb::Gc(args) => gc::gc(&store, &args),
         Verb::Version | Verb::Steps(_) => Ok(0),
     }
 }

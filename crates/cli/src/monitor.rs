@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use minibox_runtime::state::{self, Lock, ProcessId, State};
 use minibox_runtime::sys::{self, Forked};
@@ -21,10 +21,9 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 use nix::sys::termios::{self, SetArg, Termios};
 
 use crate::explain::Teller;
-use crate::output;
+use crate::log::Log;
 use crate::store::{Container, Exit, Record, Store, now};
 use crate::supervise::{Ended, reap};
-use crate::terminal;
 
 /// Largest message between monitor and client, in bytes.
 pub(crate) const MESSAGE: usize = 16 * 1024 + 1;
@@ -144,7 +143,7 @@ pub(crate) fn start(birth: Birth<'_>) -> Result<OwnedFd> {
     }
 }
 
-fn tell(client: &OwnedFd, kind: u8, rest: &[u8]) {
+pub(crate) fn tell(client: &OwnedFd, kind: u8, rest: &[u8]) {
     let mut message = Vec::with_capacity(1 + rest.len());
     message.push(kind);
     message.extend_from_slice(rest);
@@ -503,178 +502,4 @@ pub(crate) fn take_over(store: &Store, container: &Container) -> Result<()> {
     become_quiet(&name, &monitor.descriptors());
     tracing::debug!(pid = monitor.pid, "taken over");
     monitor.watch(store, id)
-}
-
-/// A container's output, one line each: time, stream, `F`ull or `P`artial, text. The format of the
-/// Kubernetes CRI, which is binary-safe and read by many tools.
-struct Log {
-    file: Option<File>,
-}
-
-impl Log {
-    fn open(folder: &Path) -> Log {
-        Log {
-            file: File::options()
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(folder.join("log"))
-                .ok(),
-        }
-    }
-
-    /// A full disk loses lines; it never blocks the container.
-    fn write(&mut self, stream: &str, bytes: &[u8]) {
-        let Some(file) = &mut self.file else { return };
-        let time = humantime::format_rfc3339_nanos(SystemTime::now()).to_string();
-        let mut text = Vec::with_capacity(bytes.len() + 64);
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let (tag, line) = line.strip_suffix(b"\n").map_or(("P", line), |line| ("F", line));
-            text.extend_from_slice(format!("{time} {stream} {tag} ").as_bytes());
-            text.extend_from_slice(line);
-            text.push(b'\n');
-        }
-        let _ = file.write_all(&text);
-    }
-}
-
-/// The client of a monitor: the caller's terminal on one side, the container's on the other.
-pub(crate) fn attend(
-    socket: &OwnedFd,
-    interactive: bool,
-    name: &str,
-    signals: &nix::sys::signalfd::SignalFd,
-) -> Result<Attended> {
-    use nix::sys::signal::Signal;
-    use std::io::IsTerminal;
-    let mut buffer = vec![0; MESSAGE];
-    let raw = if interactive { terminal::RawMode::enter() } else { None };
-    let send_size = || {
-        if let Some((rows, columns)) = terminal::size() {
-            tell(socket, to_monitor::SIZE, &[rows.to_ne_bytes(), columns.to_ne_bytes()].concat());
-        }
-    };
-    send_size();
-    let stdin = std::io::stdin();
-    let mut reading = interactive;
-    let mut keys = DetachKeys::default();
-    loop {
-        let mut polled = vec![
-            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-        ];
-        if reading {
-            polled.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
-        }
-        if poll(&mut polled, PollTimeout::NONE).is_err() {
-            continue;
-        }
-        let ready: Vec<bool> = polled.iter().map(|p| p.any().unwrap_or(false)).collect();
-        if ready[0] {
-            match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-                Err(Errno::EINTR) => {}
-                Ok(0) | Err(_) => return Ok(Attended::MonitorGone),
-                Ok(count) => match buffer[0] {
-                    to_client::OUTPUT => {
-                        crate::supervise::write_all(libc::STDOUT_FILENO, &buffer[1..count]);
-                    }
-                    to_client::ENDED if count >= 5 => {
-                        let code = i32::from_ne_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]);
-                        drop(raw);
-                        let note = String::from_utf8_lossy(&buffer[5..count]);
-                        if !note.is_empty() {
-                            output::note(&note);
-                        }
-                        return Ok(Attended::Ended(code));
-                    }
-                    _ => {}
-                },
-            }
-        }
-        while let Ok(Some(info)) = signals.read_signal() {
-            match Signal::try_from(info.ssi_signo as i32) {
-                Ok(Signal::SIGWINCH) => send_size(),
-                // The terminal is gone: leaving without a word ends the container.
-                Ok(Signal::SIGHUP) => return Ok(Attended::MonitorGone),
-                Ok(signal) => tell(socket, to_monitor::SIGNAL, &[signal as u8]),
-                Err(_) => {}
-            }
-        }
-        if ready.get(2) == Some(&true) {
-            let count = match sys::read(libc::STDIN_FILENO, &mut buffer[..MESSAGE - 1]) {
-                Err(fault) if matches!(fault.errno, Errno::EINTR | Errno::EAGAIN) => continue,
-                Ok(0) | Err(_) => {
-                    reading = false;
-                    tell(socket, to_monitor::INPUT_END, &[]);
-                    continue;
-                }
-                Ok(count) => count,
-            };
-            let (bytes, leave) = keys.filter(&buffer[..count], stdin.is_terminal());
-            if !bytes.is_empty() {
-                tell(socket, to_monitor::INPUT, &bytes);
-            }
-            if leave {
-                tell(socket, to_monitor::DETACH, &[]);
-                drop(raw);
-                output::note(&format!(
-                    "left {name} running; `minibox ps` shows it, `minibox stop {name}` ends it"
-                ));
-                return Ok(Attended::Left);
-            }
-        }
-    }
-}
-
-/// How a client's time with a container ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Attended {
-    Ended(i32),
-    Left,
-    MonitorGone,
-}
-
-/// Ctrl-P Ctrl-Q, docker's keys for leaving. A Ctrl-P alone is passed on with what follows it.
-#[derive(Debug, Default)]
-struct DetachKeys {
-    held: bool,
-}
-
-impl DetachKeys {
-    fn filter(&mut self, input: &[u8], is_terminal: bool) -> (Vec<u8>, bool) {
-        const FIRST: u8 = 0x10;
-        const SECOND: u8 = 0x11;
-        if !is_terminal {
-            return (input.to_vec(), false);
-        }
-        let mut bytes = Vec::with_capacity(input.len() + 1);
-        for &byte in input {
-            if std::mem::take(&mut self.held) {
-                if byte == SECOND {
-                    return (bytes, true);
-                }
-                bytes.push(FIRST);
-            }
-            if byte == FIRST {
-                self.held = true;
-            } else {
-                bytes.push(byte);
-            }
-        }
-        (bytes, false)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ctrl_p_ctrl_q_leaves_and_nothing_else_is_lost() {
-        let mut keys = DetachKeys::default();
-        assert_eq!(keys.filter(b"ab\x10", true), (b"ab".to_vec(), false));
-        assert_eq!(keys.filter(b"c", true), (b"\x10c".to_vec(), false));
-        assert_eq!(keys.filter(b"d\x10\x10\x11", true), (b"d\x10".to_vec(), true));
-        assert_eq!(DetachKeys::default().filter(b"\x10\x11", false), (b"\x10\x11".to_vec(), false));
-    }
 }

@@ -13,21 +13,23 @@ use minibox_runtime::{Choices, Error, Event, Layer, Plan, Result};
 use oci_spec::runtime as oci;
 
 use crate::args::{DryRun, RunArgs};
-use crate::config::{self, OwnFiles, PIDS_LIMIT, Wishes};
+use crate::client::{self, Attended};
+use crate::config::{self, OwnFiles};
 use crate::dryrun;
 use crate::explain::Teller;
 use crate::guardian;
 use crate::host;
-use crate::monitor::{self, Attended, Birth, MESSAGE, Pipes, to_client};
+use crate::monitor::{self, Birth, MESSAGE, Pipes, to_client};
 use crate::output;
 use crate::patchwork;
 use crate::store::{self, Record, Store, now};
 use crate::supervise::{self, Streams};
 use crate::terminal;
+use crate::wishes::{self, PIDS_LIMIT, Wishes};
 
 /// Runs it; the exit code for the caller's shell.
 pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
-    let wishes = config::understand(args)?;
+    let wishes = wishes::understand(args)?;
     terminal::check(args.process.interactive && args.process.tty && !args.detach)?;
     wishes.warnings.iter().for_each(|warning| output::note(warning));
     let id_map = id_map(store);
@@ -35,6 +37,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
         return dry_run(store, args, &wishes, id_map.as_ref(), form);
     }
     let (id, name, lock) = store.create(args.name.as_deref())?;
+    tracing::debug!(id, name, ?id_map, "a new container");
     let mut record = new_record(args, id_map, &id, &name);
     let spec = prepare(store, args, &wishes, &mut record).inspect_err(|_| {
         let _ = store.remove(&record);
@@ -243,6 +246,8 @@ fn choices(args: &RunArgs, record: &Record, teller: &Teller) -> Result<Choices> 
             .as_ref()
             .filter(|_| !needs_patchwork(args, record))
             .map(|folder| Layer { upper: folder.join("upper"), work: folder.join("work") }),
+        // Device nodes that the root filesystem brings along open nothing; those of /dev are our own.
+        root_attributes: if args.privileged { 0 } else { libc::MOUNT_ATTR_NODEV },
         console_size: terminal::size(),
         listening: teller.listening(),
         fail_at: crate::trial::fail_at()?,
@@ -340,7 +345,7 @@ fn run_monitored(
         ));
         return Ok(0);
     };
-    match monitor::attend(&socket, args.process.interactive, &name, &signals)? {
+    match client::attend(&socket, args.process.interactive, &name, &signals)? {
         Attended::Ended(code) => Ok(code as u8),
         Attended::Left => Ok(0),
         // The container's record must stay: it may still run.

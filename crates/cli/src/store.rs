@@ -20,7 +20,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use minibox_runtime::cgroup::{self, Cgroup, Layout};
+use minibox_runtime::cgroup::{Cgroup, Layout};
 use minibox_runtime::idmap::{self, IdMap};
 use minibox_runtime::state::{self, Lock, State};
 use minibox_runtime::{Error, Result, sys};
@@ -226,7 +226,7 @@ impl Store {
     }
 
     /// Has it a record that this minibox, or a newer one, understands?
-    fn is_readable(&self, id: &str) -> bool {
+    pub(crate) fn is_readable(&self, id: &str) -> bool {
         let newer = |value: serde_json::Value| value["version"].as_u64() > Some(VERSION.into());
         matches!(self.load(id), Ok(Some(_)))
             || state::read(&self.record_path(id)).is_ok_and(|value| value.is_some_and(newer))
@@ -383,100 +383,6 @@ impl Store {
         ))
         .hint("choose a folder on a disk with --data-dir, or write into the root folder with --rw"))
     }
-
-    /// What a crash left behind, each with a word on what it is; `clear` removes it.
-    pub(crate) fn garbage(&self, clear: bool) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(self.data.join("containers")).into_iter().flatten().flatten() {
-            let Ok(id) = entry.file_name().into_string() else {
-                continue;
-            };
-            let folder = entry.path();
-            let Some(lock) = Lock::try_now(&folder)? else {
-                continue;
-            };
-            let removed = id.strip_prefix(".removed-");
-            let broken = removed.is_none() && !self.is_readable(&id);
-            if removed.is_some() || broken {
-                let word = if broken {
-                    "a container without a readable record"
-                } else {
-                    "a half-removed container"
-                };
-                found.push(format!("{word}: {}", folder.display()));
-                if clear {
-                    self.clear_folder(removed.unwrap_or(&id), &folder)?;
-                }
-                continue;
-            }
-            if let Ok(Some(container)) = self.load(&id) {
-                drop(lock);
-                let over = container.record.exit.is_none()
-                    && container.status() != Status::Running
-                    && !container.is_kept();
-                if over {
-                    found.push(format!(
-                        "a container whose end nobody wrote down: {}",
-                        container.record.name
-                    ));
-                    if clear {
-                        self.settle(&container)?;
-                    }
-                }
-            }
-        }
-        let alive = |id: &str| self.folder(id).exists();
-        for entry in fs::read_dir(self.data.join("names")).into_iter().flatten().flatten() {
-            if fs::read_link(entry.path())
-                .is_ok_and(|id| !self.data.join("containers").join(id).exists())
-            {
-                found.push(format!(
-                    "a name without a container: {}",
-                    entry.file_name().to_string_lossy()
-                ));
-                if clear {
-                    let _ = fs::remove_file(entry.path());
-                }
-            }
-        }
-        let places = [
-            self.run.clone(),
-            self.run.join("layers"),
-            PathBuf::from(format!("/dev/shm/minibox-{}", Uid::effective())),
-        ];
-        for place in places {
-            for entry in fs::read_dir(place).into_iter().flatten().flatten() {
-                let id = entry.file_name().to_string_lossy().into_owned();
-                let is_id = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
-                if is_id && !alive(&id) {
-                    found.push(format!("a folder without a container: {}", entry.path().display()));
-                    if clear {
-                        remove_tree(&entry.path(), Some(&IdMap::for_caller().0))?;
-                    }
-                }
-            }
-        }
-        let layout = Layout::detect();
-        for id in cgroup::children(&layout, &self.cgroup_parent) {
-            let ended = self.load(&id).ok().flatten().is_none_or(|c| c.record.exit.is_some());
-            // A container being made right now has its folder before its cgroup.
-            if ended && (!alive(&id) || self.load(&id).is_ok_and(|c| c.is_some())) {
-                found.push(format!("a cgroup without a container: {}/{id}", self.cgroup_parent));
-                if clear {
-                    Cgroup::at(&layout, &format!("{}/{id}", self.cgroup_parent))?.remove()?;
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Clears a folder that has no readable record: everything that its id leads to.
-    fn clear_folder(&self, id: &str, folder: &Path) -> Result<()> {
-        kill_all_of(id)?;
-        Cgroup::at(&Layout::detect(), &format!("{}/{id}", self.cgroup_parent))?.remove()?;
-        remove_tree(&self.run_folder(id), None)?;
-        remove_tree(folder, Some(&IdMap::for_caller().0))
-    }
 }
 
 impl Container {
@@ -525,7 +431,7 @@ impl Container {
 /// Kills whatever lives in the mount namespace of container `id`, and waits for it: the way where no
 /// readable file tells its PID 1. Such a process has the container's own files mounted, below a folder
 /// that is called by the id.
-fn kill_all_of(id: &str) -> Result<()> {
+pub(crate) fn kill_all_of(id: &str) -> Result<()> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::{AsFd, AsRawFd};
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -547,7 +453,7 @@ fn kill_all_of(id: &str) -> Result<()> {
 
 /// Removes a folder with all in it; nothing there is success. Files of subordinate ids are removed from
 /// inside a user namespace with `id_map`, where they belong to somebody.
-fn remove_tree(folder: &Path, id_map: Option<&IdMap>) -> Result<()> {
+pub(crate) fn remove_tree(folder: &Path, id_map: Option<&IdMap>) -> Result<()> {
     let remove = || match fs::remove_dir_all(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         result => result,

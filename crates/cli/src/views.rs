@@ -1,6 +1,6 @@
 //! The verbs that show things: ps, inspect, logs.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use minibox_runtime::{Error, Result, spec};
@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::args::{LogsArgs, Names, PsArgs};
 use crate::living;
+use crate::log;
 use crate::output;
 use crate::store::{Container, Status, Store};
 
@@ -142,7 +143,7 @@ pub(crate) fn logs(store: &Store, args: &LogsArgs) -> Result<u8> {
             if line.last() != Some(&b'\n') {
                 break; // The rest of this line is still being written.
             }
-            if !print_entry(&line) {
+            if !log::print_entry(&line) {
                 return Ok(0);
             }
             line.clear();
@@ -152,21 +153,4 @@ pub(crate) fn logs(store: &Store, args: &LogsArgs) -> Result<u8> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-/// Prints one entry of the log to the stream it came from; false where the reader is gone.
-fn print_entry(line: &[u8]) -> bool {
-    let mut parts = line.splitn(4, |byte| *byte == b' ');
-    let (Some(_time), Some(stream), Some(tag), Some(text)) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return true;
-    };
-    let text = if tag == b"P" { &text[..text.len().saturating_sub(1)] } else { text };
-    let written = if stream == b"stderr" {
-        std::io::stderr().write_all(text)
-    } else {
-        std::io::stdout().write_all(text)
-    };
-    written.and_then(|()| std::io::stdout().flush()).is_ok()
 }

@@ -119,6 +119,7 @@ impl Cgroup {
 
     /// PARENT: makes the folders and writes the limits, all before the process exists.
     pub fn create(&self, resources: Option<&LinuxResources>) -> Result<()> {
+        tracing::debug!(path = self.path, unified = self.unified, "making the cgroup");
         for (hierarchy, folder) in &self.folders {
             if self.unified {
                 hand_down_controllers(&hierarchy.mount, &self.path);

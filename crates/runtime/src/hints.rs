@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::OFlag;
 
 use crate::error::Blame;
 use crate::idmap::IdMap;
@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::process::ProcessPlan;
 use crate::step::Step;
 use crate::sys;
-use crate::user::exists_in_root;
+use crate::user::{exists_in_root, open_in_root};
 
 fn sysctl(name: &str) -> Option<String> {
     Some(std::fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().to_owned())
@@ -98,12 +98,10 @@ pub fn root_of(pid: i32) -> Option<OwnedFd> {
 
 /// The program of this plan, where its file would give it privileges that no_new_privs denies.
 pub fn denied_privileges(plan: &Plan) -> Option<String> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     let candidates = plan.process.candidates.iter().filter(|_| plan.process.no_new_privs);
     let mut paths = candidates.map(|path| path.to_string_lossy().into_owned());
-    let open = |path: &String| openat2(&plan.root.folder, path.trim_start_matches('/'), how).ok();
+    let folder = plan.root.folder.as_fd();
+    let open = |path: &String| open_in_root(folder, path, OFlag::O_PATH).ok();
     let (path, file) = paths.find_map(|path| open(&path).map(|file| (path, file)))?;
     let setuid = nix::sys::stat::fstat(&file).is_ok_and(|s| s.st_mode & 0o6000 != 0);
     (setuid || sys::has_file_capabilities(&file)).then_some(path)
@@ -132,10 +130,8 @@ pub fn not_executable(
     } else {
         format!("{}/{path}", process.cwd.to_string_lossy())
     };
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let Ok(file) = openat2(root, full.trim_start_matches('/'), how).map(std::fs::File::from) else {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let Ok(file) = open_in_root(root.as_fd(), &full, flags).map(std::fs::File::from) else {
         return (blame, None);
     };
     let Ok(metadata) = file.metadata() else {

@@ -121,13 +121,16 @@ pub fn become_root(single_id: bool) -> Sys<()> {
 fn take_root(plan: &Plan) -> Sys<RawFd> {
     let mount = match &plan.root.mount {
         RootMount::Folder { recursive } => {
-            sys::open_tree_clone(AT_FDCWD, &plan.root.attach_at, *recursive)?
+            let mount = sys::open_tree_clone(AT_FDCWD, &plan.root.attach_at, *recursive)?;
+            let change = MountChange { set: plan.root.attributes, ..MountChange::default() };
+            sys::mount_setattr(mount, c"", false, change)?;
+            mount
         }
         RootMount::Overlay { options, lower_is_cwd } => {
             if *lower_is_cwd {
                 sys::chdir(&plan.root.attach_at)?;
             }
-            MountPlan::take_fresh(c"overlay", options, 0)?
+            MountPlan::take_fresh(c"overlay", options, plan.root.attributes)?
         }
     };
     let place =

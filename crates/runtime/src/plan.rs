@@ -30,6 +30,8 @@ use crate::sys::{Argv, MountChange};
 pub struct Choices {
     /// Where changes to the root go; `None` shows the root folder itself.
     pub layer: Option<Layer>,
+    /// MOUNT_ATTR_* of the root.
+    pub root_attributes: u64,
     /// Standard streams; `None` leaves the caller's.
     pub stdio: [Option<OwnedFd>; 3],
     /// Rows and columns of the terminal, where one is asked for.
@@ -60,6 +62,8 @@ pub struct RootPlan {
     pub folder: OwnedFd,
     /// The mount that becomes the root.
     pub mount: RootMount,
+    /// MOUNT_ATTR_* of that mount.
+    pub attributes: u64,
     /// Where on the host it is attached for the moment before pivot_root: the folder itself.
     pub attach_at: CString,
 }
@@ -143,7 +147,7 @@ impl Plan {
             gids: ranges(linux.gid_mappings().as_deref()),
         });
         let in_userns = id_map.is_some();
-        let root_plan = plan_root(root.path(), choices.layer.as_ref(), in_userns)?;
+        let root_plan = plan_root(root.path(), &choices, in_userns)?;
 
         let mut mounts = Vec::new();
         let mut readonly_at_last = Vec::new();
@@ -253,7 +257,7 @@ fn ranges(mappings: Option<&[LinuxIdMapping]>) -> Vec<Range> {
     mappings.unwrap_or_default().iter().map(range).collect()
 }
 
-fn plan_root(path: &Path, layer: Option<&Layer>, in_userns: bool) -> Result<RootPlan> {
+fn plan_root(path: &Path, choices: &Choices, in_userns: bool) -> Result<RootPlan> {
     let failed = |errno: Errno| {
         Error::new(format!("cannot use {} as a root filesystem", path.display()))
             .step(Step::OpenRoot)
@@ -264,12 +268,12 @@ fn plan_root(path: &Path, layer: Option<&Layer>, in_userns: bool) -> Result<Root
         .map_err(|e| failed(Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
     let folder = open(&path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(failed)?;
-    let mount = match layer {
+    let mount = match &choices.layer {
         None => RootMount::Folder { recursive: path != Path::new("/") || in_userns },
         Some(layer) => plan_overlay(&path, layer, in_userns)?,
     };
     let attach_at = c_string(path.as_os_str().as_bytes(), "ROOTFS")?;
-    Ok(RootPlan { path, folder, mount, attach_at })
+    Ok(RootPlan { path, folder, mount, attributes: choices.root_attributes, attach_at })
 }
 
 fn plan_overlay(lower: &Path, layer: &Layer, in_userns: bool) -> Result<RootMount> {

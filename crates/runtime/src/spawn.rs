@@ -114,6 +114,7 @@ fn give_birth(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
             Err(fault) => Err(describe::clone_failed(plan, fault)),
         }
     })?;
+    tracing::debug!(pid, flags = ?plan.clone_flag_names(), "cloned");
     // Meanwhile the child is at work, as far as it can come without ids.
     let prepared = watch(&Event::Born { pid }).and_then(|()| match &plan.id_map {
         Some(map) => parent_step(plan, Step::MapIds, watch, || map.write(pid)),
@@ -259,6 +260,7 @@ impl Parents {
             return Err(failure.or(own_failure).unwrap_or_else(gone));
         };
         if failure.is_none() && own_failure.is_none() && ready {
+            tracing::debug!(pid, console = console.is_some(), "the program runs");
             return Ok(Running { pid, pidfd, console });
         }
         // It has closed its line without becoming anything: it ends, and no zombie may stay.

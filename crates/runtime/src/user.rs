@@ -5,7 +5,7 @@
 //! root (CVE-2024-9676). They are opened inside the root, without blocking, and read up to a cap.
 
 use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use nix::errno::Errno;
@@ -29,18 +29,30 @@ pub struct User {
     pub home: String,
 }
 
-/// Opens `path` (relative) below `root` as if `root` were `/`, only where it is a regular file.
-///
-/// `None` where there is no such file.
-pub fn read_in_root(root: BorrowedFd<'_>, path: &str) -> Result<Option<String>> {
+/// openat2(2) of `path` as the container sees it: as if `root` were `/`.
+pub fn open_in_root(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
+        .flags(flags | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let fd = match openat2(root, path, how) {
+    // Where anything on this machine is renamed or mounted while a `..` is looked up, the kernel will
+    // not vouch for the answer and asks to try again.
+    for _ in 0..1000 {
+        match openat2(root, path.trim_start_matches('/'), how) {
+            Err(Errno::EAGAIN) => {}
+            result => return result,
+        }
+    }
+    Err(Errno::EAGAIN)
+}
+
+/// Reads `path` below `root`, only where it is a regular file; `None` where there is no such file.
+pub fn read_in_root(root: BorrowedFd<'_>, path: &str) -> Result<Option<String>> {
+    let fd = match open_in_root(root, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY) {
         Ok(fd) => fd,
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
         Err(errno) => {
-            return Err(Error::new(format!("cannot open /{path} of the container")).errno(errno));
+            let what = format!("cannot open /{path} of the container");
+            return Err(Error::new(what).errno(errno));
         }
     };
     let file = std::fs::File::from(fd);
@@ -176,10 +188,7 @@ fn resolve_group(root: BorrowedFd<'_>, group: &str) -> Result<u32> {
 
 /// Does `root` hold something at `path` as the container would see it?
 pub fn exists_in_root(root: BorrowedFd<'_>, path: &str) -> bool {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    openat2(root, path.trim_start_matches('/'), how).is_ok()
+    open_in_root(root, path, OFlag::O_PATH).is_ok()
 }
 
 #[cfg(test)]

@@ -1,0 +1,142 @@
+//! `minibox gc`: finds what a crash left behind, kind by kind, and clears it away where told to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use minibox_runtime::Result;
+use minibox_runtime::cgroup::{self, Cgroup, Layout};
+use minibox_runtime::idmap::IdMap;
+use minibox_runtime::state::Lock;
+use nix::unistd::Uid;
+
+use crate::args::GcArgs;
+use crate::output;
+use crate::store::{Status, Store, kill_all_of, remove_tree};
+
+/// `minibox gc`.
+pub(crate) fn gc(store: &Store, args: &GcArgs) -> Result<u8> {
+    let mut sweep = Sweep { store, clear: args.force, found: 0 };
+    sweep.containers()?;
+    sweep.names();
+    sweep.folders()?;
+    sweep.cgroups()?;
+    match sweep.found {
+        0 => output::note("nothing was left behind"),
+        _ if !args.force => output::note("nothing was removed: `minibox gc --force` does"),
+        _ => {}
+    }
+    Ok(0)
+}
+
+struct Sweep<'a> {
+    store: &'a Store,
+    clear: bool,
+    found: usize,
+}
+
+impl Sweep<'_> {
+    fn found(&mut self, what: &str) {
+        self.found += 1;
+        output::print(&format!("{what}\n"));
+    }
+
+    /// Folders of containers: half-removed, unreadable, or with an end that nobody wrote down.
+    fn containers(&mut self) -> Result<()> {
+        for folder in entries(&self.store.data.join("containers")) {
+            let id = name_of(&folder);
+            // Locked: somebody is at work on it.
+            let Some(lock) = Lock::try_now(&folder)? else { continue };
+            if let Some(id) = id.strip_prefix(".removed-") {
+                self.found(&format!("a half-removed container: {}", folder.display()));
+                self.clear_folder(id, &folder)?;
+            } else if !self.store.is_readable(&id) {
+                self.found(&format!("a container without a readable record: {}", folder.display()));
+                self.clear_folder(&id, &folder)?;
+            } else if let Ok(Some(container)) = self.store.load(&id) {
+                drop(lock);
+                let is_over = container.record.exit.is_none()
+                    && container.status() != Status::Running
+                    && !container.is_kept();
+                if is_over {
+                    let name = &container.record.name;
+                    self.found(&format!("a container whose end nobody wrote down: {name}"));
+                    if self.clear {
+                        self.store.settle(&container)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that the id of a folder without a readable record leads to.
+    fn clear_folder(&self, id: &str, folder: &Path) -> Result<()> {
+        if !self.clear {
+            return Ok(());
+        }
+        kill_all_of(id)?;
+        self.cgroup(id)?.remove()?;
+        remove_tree(&self.store.run_folder(id), None)?;
+        remove_tree(folder, Some(&IdMap::for_caller().0))
+    }
+
+    fn cgroup(&self, id: &str) -> Result<Cgroup> {
+        Cgroup::at(&Layout::detect(), &format!("{}/{id}", self.store.cgroup_parent))
+    }
+
+    fn names(&mut self) {
+        for link in entries(&self.store.data.join("names")) {
+            let leads_nowhere = fs::read_link(&link)
+                .is_ok_and(|id| !self.store.data.join("containers").join(id).exists());
+            if leads_nowhere {
+                self.found(&format!("a name without a container: {}", name_of(&link)));
+                if self.clear {
+                    let _ = fs::remove_file(link);
+                }
+            }
+        }
+    }
+
+    /// Run folders, and layers that lie elsewhere.
+    fn folders(&mut self) -> Result<()> {
+        let run = &self.store.run;
+        let memory = PathBuf::from(format!("/dev/shm/minibox-{}", Uid::effective()));
+        for folder in [run, &run.join("layers"), &memory].into_iter().flat_map(|p| entries(p)) {
+            let id = name_of(&folder);
+            let is_id = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+            if is_id && !self.store.folder(&id).exists() {
+                self.found(&format!("a folder without a container: {}", folder.display()));
+                if self.clear {
+                    remove_tree(&folder, Some(&IdMap::for_caller().0))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cgroups(&mut self) -> Result<()> {
+        for id in cgroup::children(&Layout::detect(), &self.store.cgroup_parent) {
+            // One that cannot be read, or is being made, has a folder; its turn comes with that.
+            let is_over = match self.store.load(&id) {
+                Ok(Some(container)) => container.record.exit.is_some(),
+                _ => !self.store.folder(&id).exists(),
+            };
+            if is_over {
+                let parent = &self.store.cgroup_parent;
+                self.found(&format!("a cgroup without a container: {parent}/{id}"));
+                if self.clear {
+                    self.cgroup(&id)?.remove()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
