@@ -19,6 +19,7 @@ mod names;
 mod output;
 mod patchwork;
 mod run;
+mod seal;
 mod store;
 mod supervise;
 mod terminal;
@@ -44,6 +45,10 @@ fn main() -> ExitCode {
         .unwrap_or_default();
     if matches!(name.as_str(), "minibox-oci" | "runc" | "crun") {
         return oci();
+    }
+    // Before anything is done that would then be done twice. A word too many costs only time.
+    if std::env::args_os().any(|arg| arg == "run" || arg == "exec") {
+        seal::ensure();
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

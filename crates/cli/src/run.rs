@@ -241,11 +241,9 @@ fn own_files(folder: &Path, host_network: bool, hostname: &str) -> Result<OwnFil
 
 fn choices(args: &RunArgs, record: &Record, teller: &Teller) -> Result<Choices> {
     Ok(Choices {
-        layer: record
-            .layer
-            .as_ref()
-            .filter(|_| !needs_patchwork(args, record))
-            .map(|folder| Layer { upper: folder.join("upper"), work: folder.join("work") }),
+        layer: record.layer.as_ref().filter(|_| !needs_patchwork(args, record)).map(|folder| {
+            Layer { upper: folder.join("upper"), work: folder.join("work"), volatile: args.rm }
+        }),
         // Device nodes that the root filesystem brings along open nothing; those of /dev are our own.
         root_attributes: if args.privileged { 0 } else { libc::MOUNT_ATTR_NODEV },
         console_size: terminal::size(),
@@ -400,8 +398,11 @@ fn dry_run(
         files: &files,
     };
     let spec = config::build(args, wishes, &place)?;
-    let layer = (!args.rw)
-        .then(|| Layer { upper: PathBuf::from("LAYER/upper"), work: PathBuf::from("LAYER/work") });
+    let layer = (!args.rw).then(|| Layer {
+        upper: PathBuf::from("LAYER/upper"),
+        work: PathBuf::from("LAYER/work"),
+        volatile: args.rm,
+    });
     let plan = Plan::new(
         &spec,
         cgroup,

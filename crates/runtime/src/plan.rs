@@ -51,6 +51,8 @@ pub struct Layer {
     pub upper: PathBuf,
     /// The kernel's workshop, empty.
     pub work: PathBuf,
+    /// Nobody will read it after the container's end, so that the end need not wait for the disk.
+    pub volatile: bool,
 }
 
 /// The root filesystem, decided.
@@ -292,6 +294,10 @@ fn plan_overlay(lower: &Path, layer: &Layer, in_userns: bool) -> Result<RootMoun
             path_text = b".".to_vec();
         }
         options.push((c_string(key, key)?, Some(c_string(path_text, key)?)));
+    }
+    if layer.volatile {
+        // Linux 5.10; without it the last unmount writes the whole filesystem's changes to disk.
+        options.push((c"volatile".to_owned(), None));
     }
     if in_userns {
         // trusted.* attributes belong to the host's root; user.* serve as well (Linux 5.11).

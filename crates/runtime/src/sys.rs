@@ -94,6 +94,14 @@ pub fn execve(path: &CStr, argv: &Argv, envp: &Argv) -> Fault {
     Fault::new("execve", Errno::last())
 }
 
+/// execveat(2) of the file that `fd` refers to; returns only on failure.
+pub fn execveat(fd: RawFd, argv: &Argv, envp: &Argv) -> Fault {
+    let (argv, envp) = (argv.pointers.as_ptr(), envp.pointers.as_ptr());
+    let flags = libc::AT_EMPTY_PATH;
+    let tried = syscall!("execveat", libc::SYS_execveat, fd, c"".as_ptr(), argv, envp, flags);
+    tried.err().unwrap_or(Fault::new("execveat", Errno::UnknownErrno))
+}
+
 /// A null-terminated array of C strings, as execve(2) wants it, built in the parent.
 #[derive(Debug)]
 pub struct Argv {
