@@ -8,6 +8,7 @@ OWNER   := scripts/as-owner
 TARGET   = $(shell $(OWNER) scripts/target)
 CARGO    = $(OWNER) cargo build --release --locked --package minibox --target $(TARGET) \
            --config 'target.$(TARGET).rustflags = ["-Ctarget-feature=+crt-static"]'
+export MINIBOX_COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
 unexport RUSTFLAGS # it would replace the flags above
 
 .PHONY: help demo build install uninstall rootfs distro-rootfs \

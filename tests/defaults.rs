@@ -466,7 +466,7 @@ fn the_environment_is_three_variables_and_what_was_asked_for() {
         assert_eq!(environment(&sandbox, &[]), ["HOME=/root", "HOSTNAME=box", PATH], "{caller:?}");
         assert_eq!(
             environment(&sandbox, &["-t"]),
-            ["HOME=/root", "HOSTNAME=box", PATH, "TERM=xterm"]
+            ["HOME=/root", "HOSTNAME=box", "LANG=C.UTF-8", PATH, "TERM=xterm"]
         );
         let asked = [
             "-e",

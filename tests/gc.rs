@@ -46,7 +46,7 @@ fn halted(sandbox: &Sandbox, options: &[&str], steps: usize) -> (Beside, ChildSt
             let _ = stdin.write_all(b"\n");
         }
     }
-    // The end of its input would be an Enter for every step.
+    // The end of its input would be the end of the start.
     (run, stdin)
 }
 
@@ -120,12 +120,12 @@ fn a_container_that_is_being_made_is_no_garbage() {
         let sandbox = Sandbox::new(caller);
         for options in [&[][..], &["-d"], &["-t"]] {
             let options = [&["--name", "c"], options].concat();
-            let (mut run, stdin) = halted(&sandbox, &options, 5);
+            let (mut run, mut stdin) = halted(&sandbox, &options, 5);
             assert_eq!(sandbox.call(&["gc"]).ok(), "", "{options:?}");
             assert_eq!(sandbox.call(&["gc", "--force"]).ok(), "");
             sandbox.call(&["ps", "-a"]).code(0);
             assert!(!run.has_ended(), "{options:?}: {:?}", run.printed());
-            drop(stdin);
+            stdin.write_all(&[b'\n'; 64]).expect("an Enter for every step");
             wait_until("it runs", || sandbox.call(&["ps", "-q"]).stdout.len() == 13);
             sandbox.call(&["rm", "-f", "c"]).code(0);
             nothing_left(&sandbox);
@@ -251,7 +251,7 @@ fn what_cannot_be_removed_is_an_error_and_keeps_nothing_else() {
         let none: Option<&str> = None;
         mount(Some("none"), &stuck, Some("tmpfs"), MsFlags::empty(), none).expect("a mount");
         let others = ["0", "f"].map(|digit| sandbox.folder(&format!("run/{}", digit.repeat(64))));
-        let half = sandbox.folder("data/containers/.removed-abc");
+        let half = sandbox.folder(&format!("data/containers/.removed-{}", "a".repeat(64)));
         let ran: Ran = sandbox.call(&["gc", "--force"]);
         umount2(&stuck, MntFlags::MNT_DETACH).expect("umount");
         assert_ne!(ran.code, 0, "never 0 while something is left: {ran:?}");

@@ -221,7 +221,9 @@ fn mounts_of_the_host_do_not_arrive_later_and_those_inside_never_leave() {
         fs::create_dir(folder.join("below")).expect("mkdir");
         let volume = format!("{}:/folder", folder.display());
         // A host where every mount is shared, as systemd makes it; gone with the last process in it.
+        // Cut off from this one first: where `/` is shared already, its mounts would arrive here.
         let script = r#"
+            mount --make-rshared /
             id=$("$@" run -d -v "$0" --tmpfs /folder/inside "$ROOTFS" sleep 1000)
             mount -t tmpfs tmpfs folder/below
             touch folder/below/later
@@ -229,7 +231,7 @@ fn mounts_of_the_host_do_not_arrive_later_and_those_inside_never_leave() {
             ls -A folder/inside
             "$@" rm -f $id >&2"#;
         let wrapper =
-            ["unshare", "--mount", "--propagation", "shared", "sh", "-euc", script, &volume];
+            ["unshare", "--mount", "--propagation", "private", "sh", "-euc", script, &volume];
         let ran = Ran::of(
             &sandbox.wrapped(&wrapper, &[]).env("ROOTFS", sandbox.rootfs()).output().expect("sh"),
         );

@@ -340,3 +340,37 @@ fn much_output_of_a_terminal_arrives_whole() {
         assert!(terminal.text().ends_with(&expected));
     }
 }
+
+#[test]
+fn much_pasted_at_a_program_that_does_not_read_blocks_nobody() {
+    for caller in Caller::all() {
+        for verb in ["run", "exec"] {
+            let sandbox = Sandbox::new(caller);
+            let script = "stty raw -echo; echo ready; sleep 1000";
+            let mut terminal = match verb {
+                "run" => Terminal::run(&sandbox, &["-it", "--name", "c"], &["sh", "-c", script]),
+                _ => {
+                    sandbox.start(&["--name", "c"], &["sleep", "1000"]);
+                    Terminal::start(&sandbox, &["exec", "-it", "c", "sh", "-c", script])
+                }
+            };
+            terminal.shows("ready");
+            // More than every buffer on the way holds; a terminal that is full takes no more.
+            let mut paste = terminal.master.try_clone().expect("a copy");
+            std::thread::spawn(move || {
+                let _ = paste.write_all(&vec![b'x'; 1 << 20]);
+            });
+            wait_until("minibox has taken what it can", || {
+                sandbox.call(&["ps", "-q"]).ok().lines().count() == 1
+            });
+            std::thread::sleep(Duration::from_millis(200));
+            let pid = sandbox.pid("c");
+            kill(Pid::from_raw(terminal.child.id() as i32), Signal::SIGKILL).expect("kill");
+            if verb == "run" {
+                wait_until("PID 1 ends with its client", || !is_alive(pid));
+            }
+            assert_eq!(sandbox.call(&["rm", "-f", "c"]).ok(), "c");
+            let _ = terminal.child.wait();
+        }
+    }
+}

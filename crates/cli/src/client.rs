@@ -8,9 +8,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::socket::{MsgFlags, recv, send};
 
-use crate::monitor::{MESSAGE, tell, to_client, to_monitor};
+use crate::monitor::{CHUNK, MESSAGE, tell, to_client, to_monitor};
 use crate::output;
 use crate::supervise::write_all;
 use crate::terminal;
@@ -32,22 +32,30 @@ pub(crate) fn attend(
     send_size();
     let stdin = std::io::stdin();
     let mut reading = interactive;
+    // Input that the monitor has not taken yet; until then no more is read, but output still is.
+    let mut unsent: Option<Vec<u8>> = None;
     let mut keys = DetachKeys::default();
     loop {
+        let mut to_socket = PollFlags::POLLIN;
+        to_socket.set(PollFlags::POLLOUT, unsent.is_some());
         let mut polled = vec![
-            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+            PollFd::new(socket.as_fd(), to_socket),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
-        if reading {
+        if reading && unsent.is_none() {
             polled.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
         }
         if poll(&mut polled, PollTimeout::NONE).is_err() {
             continue;
         }
         let ready: Vec<bool> = polled.iter().map(|p| p.any().unwrap_or(false)).collect();
+        if let Some(message) = unsent.take() {
+            unsent = offer(socket, message);
+        }
         if ready[0] {
-            match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-                Err(Errno::EINTR) => {}
+            match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                // A monitor that ends with words of ours unread resets the line; its own last words come yet.
+                Err(Errno::EINTR | Errno::EAGAIN | Errno::ECONNRESET) => {}
                 Ok(0) | Err(_) => return Ok(Attended::MonitorGone),
                 Ok(count) => match buffer[0] {
                     to_client::OUTPUT => {
@@ -70,13 +78,13 @@ pub(crate) fn attend(
             match Signal::try_from(info.ssi_signo as i32) {
                 Ok(Signal::SIGWINCH) => send_size(),
                 // The terminal is gone: leaving without a word ends the container.
-                Ok(Signal::SIGHUP) => return Ok(Attended::MonitorGone),
+                Ok(Signal::SIGHUP) => return Ok(Attended::HungUp),
                 Ok(signal) => tell(socket, to_monitor::SIGNAL, &[signal as u8]),
                 Err(_) => {}
             }
         }
         if ready.get(2) == Some(&true) {
-            let count = match sys::read(libc::STDIN_FILENO, &mut buffer[..MESSAGE - 1]) {
+            let count = match sys::read(libc::STDIN_FILENO, &mut buffer[..CHUNK]) {
                 Err(fault) if matches!(fault.errno, Errno::EINTR | Errno::EAGAIN) => continue,
                 Ok(0) | Err(_) => {
                     reading = false;
@@ -87,11 +95,12 @@ pub(crate) fn attend(
             };
             let (bytes, leave) = keys.filter(&buffer[..count], stdin.is_terminal());
             if !bytes.is_empty() {
-                tell(socket, to_monitor::INPUT, &bytes);
+                unsent = offer(socket, [&[to_monitor::INPUT], &bytes[..]].concat());
             }
             if leave {
                 tell(socket, to_monitor::DETACH, &[]);
                 drop(raw);
+                output::print("\n");
                 output::note(&format!(
                     "left {name} running; `minibox ps` shows it, `minibox stop {name}` ends it"
                 ));
@@ -101,12 +110,22 @@ pub(crate) fn attend(
     }
 }
 
+/// Sends a message if it is taken at once; else gives it back.
+fn offer(socket: &OwnedFd, message: Vec<u8>) -> Option<Vec<u8>> {
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    match send(socket.as_raw_fd(), &message, flags) {
+        Err(Errno::EAGAIN | Errno::EINTR) => Some(message),
+        _ => None,
+    }
+}
+
 /// How a client's time with a container ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attended {
     Ended(i32),
     Left,
     MonitorGone,
+    HungUp,
 }
 
 /// Ctrl-P Ctrl-Q, docker's keys for leaving. A Ctrl-P alone is passed on with what follows it.

@@ -49,6 +49,8 @@ pub(crate) fn environment(args: &ProcessArgs, home: &str, hostname: &str) -> Res
     ];
     if args.tty {
         env.push(String::from("TERM=xterm"));
+        // Without it a shell takes the letters of most languages for noise.
+        env.push(String::from("LANG=C.UTF-8"));
     }
     for wish in &args.env {
         let (key, value) = match wish.split_once('=') {

@@ -63,7 +63,7 @@ pub(crate) fn script(plan: &Plan, hostname: &str, host_network: bool) -> String 
         flags.push("--map-root-user");
     }
     let mut text = String::from(
-        "#!/bin/sh\n# The nearest thing to this container, by hand. Needs: util-linux, and root or user namespaces.\nset -eu\n",
+        "#!/bin/sh\n# The nearest thing to this container, by hand. Needs: util-linux, and root or user namespaces.\n# In parentheses, so that it can be pasted into a shell without changing that shell.\n(\nset -eu\nPATH=$PATH:/usr/sbin:/sbin\n",
     );
     let _ = writeln!(text, "LAYER=$(mktemp -d); trap 'rm -rf \"$LAYER\"' EXIT; export LAYER");
     let _ = writeln!(
@@ -147,6 +147,6 @@ pub(crate) fn script(plan: &Plan, hostname: &str, host_network: bool) -> String 
         env.join(" "),
         words.join(" ")
     );
-    text.push_str("INSIDE\n");
+    text.push_str("INSIDE\n)\n");
     text
 }

@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
 use minibox_runtime::plan::{JoinPlan, plan_process};
+use minibox_runtime::state::Lock;
 use minibox_runtime::sys::{self, Forked};
 use minibox_runtime::user;
 use minibox_runtime::{Error, Result, Running, capabilities, join, spec};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use oci_spec::runtime as oci;
 
 use crate::args::ExecArgs;
@@ -23,6 +23,8 @@ use crate::terminal;
 
 /// Runs it; the exit code for the caller's shell.
 pub(crate) fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
+    // Whoever starts it holds its lock until its program runs: before that it has no root of its own.
+    drop(Lock::wait(&store.folder(&living::find(store, &args.container)?.record.id))?);
     let container = living::find(store, &args.container)?;
     let (pid, pidfd) = container.hold_running()?;
     let spec = spec::load(&store.folder(&container.record.id))?;
@@ -84,8 +86,7 @@ pub(crate) fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
     let mut start = || {
         let running =
             join::start(&plan, teller.listening(), crate::trial::fail_at()?, &mut |event| {
-                teller.hear(event);
-                Ok(())
+                teller.hear(event)
             })?;
         teller.finish();
         Ok(running)
@@ -122,7 +123,7 @@ fn in_background(name: &str, start: impl FnOnce() -> Result<Running>) -> Result<
         Ok(running) => {
             supervise::write_all(theirs.as_raw_fd(), &[0]);
             monitor::become_quiet(name, &[running.pidfd.as_raw_fd()]);
-            let _ = waitid(Id::PIDFd(running.pidfd.as_fd()), WaitPidFlag::WEXITED);
+            let _ = sys::wait_pidfd(running.pidfd.as_raw_fd(), true);
             sys::exit_now(0)
         }
         Err(error) => {

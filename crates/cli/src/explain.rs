@@ -4,7 +4,8 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use minibox_runtime::line::Listening;
 use minibox_runtime::step::Side;
-use minibox_runtime::{Event, Step};
+use minibox_runtime::{Error, Event, Result, Step};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
 use crate::output;
 
@@ -45,7 +46,7 @@ impl Teller {
     }
 
     /// Hears one event.
-    pub(crate) fn hear(&mut self, event: &Event<'_>) {
+    pub(crate) fn hear(&mut self, event: &Event<'_>) -> Result<()> {
         let mut text = String::new();
         match event {
             Event::Born { pid } => self.pid = *pid,
@@ -55,7 +56,7 @@ impl Teller {
                     self.pid
                 );
                 text = format!(
-                    "{}     next: {}\n     [Enter] goes on; {} ",
+                    "{}     next: {}\n     [Enter] goes on, Ctrl-D stops; {} ",
                     self.heading(*step),
                     self.paint("36", call),
                     self.paint("2", &look)
@@ -64,7 +65,7 @@ impl Teller {
             Event::Done { step, call, micros } => {
                 self.total += micros;
                 if self.listening == Listening::Halts && step.about().side == Side::Child {
-                    return;
+                    return Ok(());
                 }
                 let took = self.paint("2", &format!("{micros} µs"));
                 text = format!("{}     {}  {took}\n", self.heading(*step), self.paint("36", call));
@@ -73,11 +74,10 @@ impl Teller {
         let mut stderr = std::io::stderr().lock();
         let _ = stderr.write_all(text.as_bytes());
         let _ = stderr.flush();
-        if matches!(event, Event::Before { .. }) {
-            let _ = std::io::stdin().lock().read_line(&mut String::new());
-            if !std::io::stdin().is_terminal() {
-                let _ = writeln!(stderr);
-            }
+        drop(stderr);
+        match event {
+            Event::Before { step, .. } => halt(*step),
+            _ => Ok(()),
         }
     }
 
@@ -106,5 +106,24 @@ impl Teller {
                 self.pid, self.total
             ));
         }
+    }
+}
+
+/// Until Enter. The end of the input, Ctrl-D, ends the start; Ctrl-C ends minibox, and its guardian the
+/// rest.
+fn halt(step: Step) -> Result<()> {
+    let mut deadly = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        deadly.add(signal);
+    }
+    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&deadly), None);
+    let read = std::io::stdin().lock().read_line(&mut String::new());
+    let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&deadly), None);
+    if !std::io::stdin().is_terminal() {
+        let _ = writeln!(std::io::stderr());
+    }
+    match read {
+        Ok(1..) => Ok(()),
+        _ => Err(Error::new(format!("stopped before the step {:?}", step.about().title))),
     }
 }

@@ -7,11 +7,10 @@ use minibox_runtime::Result;
 use minibox_runtime::cgroup::{self, Cgroup, Layout};
 use minibox_runtime::idmap::IdMap;
 use minibox_runtime::state::Lock;
-use nix::unistd::Uid;
 
 use crate::args::GcArgs;
 use crate::output;
-use crate::store::{Status, Store, kill_all_of, remove_tree};
+use crate::store::{Status, Store, is_id, kill_all_of, remove_tree};
 
 /// `minibox gc`.
 pub(crate) fn gc(store: &Store, args: &GcArgs) -> Result<u8> {
@@ -44,6 +43,10 @@ impl Sweep<'_> {
     fn containers(&mut self) -> Result<()> {
         for folder in entries(&self.store.data.join("containers")) {
             let id = name_of(&folder);
+            // Nothing of ours: left alone.
+            if !is_id(id.strip_prefix(".removed-").unwrap_or(&id)) {
+                continue;
+            }
             // Locked: somebody is at work on it.
             let Some(lock) = Lock::try_now(&folder)? else { continue };
             if let Some(id) = id.strip_prefix(".removed-") {
@@ -86,8 +89,13 @@ impl Sweep<'_> {
 
     fn names(&mut self) {
         for link in entries(&self.store.data.join("names")) {
-            let leads_nowhere = fs::read_link(&link)
-                .is_ok_and(|id| !self.store.data.join("containers").join(id).exists());
+            let containers = self.store.data.join("containers");
+            let nowhere = || fs::read_link(&link).is_ok_and(|id| !containers.join(id).exists());
+            // Asked twice: a removal takes the name away a moment after the container.
+            let leads_nowhere = nowhere() && {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                nowhere()
+            };
             if leads_nowhere {
                 self.found(&format!("a name without a container: {}", name_of(&link)));
                 if self.clear {
@@ -99,12 +107,15 @@ impl Sweep<'_> {
 
     /// Run folders, and layers that lie elsewhere.
     fn folders(&mut self) -> Result<()> {
-        let run = &self.store.run;
-        let memory = PathBuf::from(format!("/dev/shm/minibox-{}", Uid::effective()));
-        for folder in [run, &run.join("layers"), &memory].into_iter().flat_map(|p| entries(p)) {
+        let [layers, memory] = self.store.places_in_memory();
+        for folder in [&self.store.run, &layers, &memory].into_iter().flat_map(|p| entries(p)) {
             let id = name_of(&folder);
-            let is_id = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
-            if is_id && !self.store.folder(&id).exists() {
+            // A run folder says whose it is: several stores may share one place for them.
+            let owner = fs::read_link(folder.join("data"));
+            let is_ours = owner.map_or(true, |owner| owner == self.store.folder(&id))
+                || folder.starts_with(&layers)
+                || folder.starts_with(&memory);
+            if is_id(&id) && is_ours && !self.store.folder(&id).exists() {
                 self.found(&format!("a folder without a container: {}", folder.display()));
                 if self.clear {
                     remove_tree(&folder, Some(&IdMap::for_caller().0))?;

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use minibox_runtime::state::Lock;
+use minibox_runtime::state::{self, Lock};
 use minibox_runtime::{Error, Result, sys};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -49,6 +49,12 @@ fn wait_for_end(pidfd: &OwnedFd, limit: Option<Duration>) -> bool {
 /// Waits until the container's keeper has written down its end; settles it where there is none.
 fn wait_for_record(store: &Store, id: &str) -> Result<Option<Container>> {
     let deadline = Instant::now() + Duration::from_secs(10);
+    if let Some(keeper) = store.load(id)?.and_then(|c| c.state).map(|state| state.keeper)
+        && let Ok(Some(keeper)) = state::hold(keeper)
+    {
+        // One that was stopped by Ctrl-Z would keep it to itself.
+        let _ = sys::pidfd_send_signal(keeper.as_raw_fd(), libc::SIGCONT);
+    }
     loop {
         let Some(container) = store.load(id)? else {
             return Ok(None);
@@ -60,8 +66,11 @@ fn wait_for_record(store: &Store, id: &str) -> Result<Option<Container>> {
             store.settle(&container)?;
         }
         if Instant::now() > deadline {
-            return Err(Error::new(format!("nobody writes down how {} ended", &id[..12]))
-                .hint("`minibox gc --force` does"));
+            return Err(Error::new(format!(
+                "nobody writes down how {} ended",
+                id.get(..12).unwrap_or(id)
+            ))
+            .hint("`minibox gc --force` does"));
         }
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -5,7 +5,6 @@
 //! no SIGPIPE comes, and the next `minibox` verb starts a monitor that takes over ([`take_over`]).
 
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -25,8 +24,10 @@ use crate::log::Log;
 use crate::store::{Container, Exit, Record, Store, now};
 use crate::supervise::{Ended, reap};
 
-/// Largest message between monitor and client, in bytes.
-pub(crate) const MESSAGE: usize = 16 * 1024 + 1;
+/// Most bytes of input or output in one message.
+pub(crate) const CHUNK: usize = 16 * 1024;
+/// Largest message between monitor and client, in bytes: its kind, a chunk, and a key held back.
+pub(crate) const MESSAGE: usize = CHUNK + 2;
 
 /// First byte of a message from the client.
 pub(crate) mod to_monitor {
@@ -136,8 +137,7 @@ pub(crate) fn start(birth: Birth<'_>) -> Result<OwnedFd> {
             be_the_monitor(birth, theirs)
         }
         Forked::Parent { .. } => {
-            // Unlocking would unlock it for the monitor too: the lock is one open file for both.
-            std::mem::forget(birth.lock);
+            birth.lock.leave_to_the_other();
             Ok(ours)
         }
     }
@@ -167,8 +167,7 @@ fn be_the_monitor(birth: Birth<'_>, client: OwnedFd) -> ! {
         if let Event::Born { pid } = event {
             write_down_start(store, &mut record, *pid)?;
         }
-        teller.hear(event);
-        Ok(())
+        teller.hear(event)
     });
     drop(plan);
     let running = match started {
@@ -192,6 +191,8 @@ fn be_the_monitor(birth: Birth<'_>, client: OwnedFd) -> ! {
         console: running.console.map(File::from),
         pipes,
         owner: has_owner.then(|| Owner { socket: client, terminal }),
+        unsent: None,
+        untyped: Vec::new(),
     };
     become_quiet(&record.name, &monitor.descriptors());
     monitor.watch(store, &record.id)
@@ -268,6 +269,15 @@ struct Monitor {
     console: Option<File>,
     pipes: Pipes,
     owner: Option<Owner>,
+    /// A message that the owner has not taken yet.
+    unsent: Option<Vec<u8>>,
+    /// Input that the program has not taken yet.
+    untyped: Vec<u8>,
+}
+
+/// The number of a descriptor that may not be there.
+fn raw<T: AsRawFd>(file: Option<&T>) -> Option<RawFd> {
+    file.map(AsRawFd::as_raw_fd)
 }
 
 impl Monitor {
@@ -283,37 +293,59 @@ impl Monitor {
     }
 
     /// Until the container ends; then writes down how.
+    ///
+    /// Nothing here ever waits for one side alone: what a side does not take at once is kept, and the
+    /// other is not read from until it has been taken.
     fn watch(mut self, store: &Store, id: &str) -> ! {
-        let mut buffer = vec![0; MESSAGE - 1];
+        if let Some(console) = &self.console {
+            let _ = sys::set_nonblocking(console.as_raw_fd());
+        }
+        let mut buffer = vec![0; MESSAGE];
         loop {
-            let mut polled = vec![PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
-            let owner = self.owner.as_ref().map(|owner| owner.socket.as_fd());
-            let sources = [
-                self.console.as_ref(),
-                self.pipes.outputs[0].as_ref(),
-                self.pipes.outputs[1].as_ref(),
+            let flags = |read: bool, write: bool| {
+                let mut flags = PollFlags::empty();
+                flags.set(PollFlags::POLLIN, read);
+                flags.set(PollFlags::POLLOUT, write);
+                flags
+            };
+            let may_read = self.unsent.is_none();
+            let may_hear = self.untyped.len() < CHUNK;
+            let wishes = [
+                (Some(self.pidfd.as_raw_fd()), flags(true, false)),
+                (raw(self.console.as_ref()), flags(may_read, !self.untyped.is_empty())),
+                (raw(self.pipes.outputs[0].as_ref()), flags(may_read, false)),
+                (raw(self.pipes.outputs[1].as_ref()), flags(may_read, false)),
+                (
+                    raw(self.owner.as_ref().map(|o| &o.socket)),
+                    flags(may_hear, !may_read) | PollFlags::POLLHUP,
+                ),
             ];
-            let mut at = [None; 3];
-            for (place, source) in at.iter_mut().zip(sources) {
-                if let Some(source) = source {
-                    *place = Some(polled.len());
-                    polled.push(PollFd::new(source.as_fd(), PollFlags::POLLIN));
-                }
-            }
-            let at_owner = polled.len();
-            polled.extend(owner.map(|owner| PollFd::new(owner, PollFlags::POLLIN)));
+            // One without a wish is left out: it might have hung up, and say so for ever.
+            let mut polled = wishes.map(|(fd, flags)| match fd.filter(|_| !flags.is_empty()) {
+                Some(fd) => PollFd::new(sys::borrow(fd), flags),
+                None => PollFd::new(sys::borrow(self.pidfd.as_raw_fd()), PollFlags::empty()),
+            });
             if poll(&mut polled, PollTimeout::NONE).is_err() {
                 continue;
             }
-            let ready = |at: usize| polled.get(at).is_some_and(|p| p.any().unwrap_or(false));
-            let (ended, from_owner) = (ready(0), ready(at_owner));
-            let ready = at.map(|place| place.is_some_and(ready));
-            for (source, is_ready) in ready.into_iter().enumerate() {
-                if is_ready {
+            let state = |at: usize| {
+                let there = wishes[at].0.is_some() && !wishes[at].1.is_empty();
+                polled[at].revents().filter(|_| there).unwrap_or(PollFlags::empty())
+            };
+            let (ended, owner) = (!state(0).is_empty(), state(4));
+            let readable = [1, 2, 3].map(|at| !(state(at) - PollFlags::POLLOUT).is_empty());
+            if state(1).contains(PollFlags::POLLOUT) {
+                self.type_on();
+            }
+            if owner.contains(PollFlags::POLLOUT) {
+                self.send_on();
+            }
+            for (source, is_readable) in readable.into_iter().enumerate() {
+                if is_readable && self.unsent.is_none() {
                     self.read_output(source, &mut buffer);
                 }
             }
-            if from_owner {
+            if !(owner - PollFlags::POLLOUT).is_empty() {
                 self.hear_owner(&mut buffer);
             }
             if ended {
@@ -322,12 +354,34 @@ impl Monitor {
         }
     }
 
+    /// Passes on to the program what it has not taken yet.
+    fn type_on(&mut self) {
+        let Some(console) = &self.console else {
+            self.untyped.clear();
+            return;
+        };
+        match sys::write(console.as_raw_fd(), &self.untyped) {
+            Ok(count) => drop(self.untyped.drain(..count)),
+            Err(fault) if matches!(fault.errno, Errno::EAGAIN | Errno::EINTR) => {}
+            Err(_) => self.untyped.clear(),
+        }
+    }
+
+    /// Passes on to the owner what he has not taken yet.
+    fn send_on(&mut self) {
+        let (Some(owner), Some(message)) = (&self.owner, self.unsent.take()) else { return };
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        if let Err(Errno::EAGAIN | Errno::EINTR) = send(owner.socket.as_raw_fd(), &message, flags) {
+            self.unsent = Some(message);
+        }
+    }
+
     /// Reads one bufferful of the console (0), stdout (1) or stderr (2); false at its end.
     fn read_output(&mut self, source: usize, buffer: &mut [u8]) -> bool {
         let slot =
             if source == 0 { &mut self.console } else { &mut self.pipes.outputs[source - 1] };
         let Some(file) = slot else { return false };
-        let count = match sys::read(file.as_raw_fd(), buffer) {
+        let count = match sys::read(file.as_raw_fd(), &mut buffer[..CHUNK]) {
             Err(fault) if fault.errno == Errno::EAGAIN => return false,
             Err(fault) if fault.errno == Errno::EINTR => return true,
             // A console answers EIO when its last process has gone.
@@ -338,16 +392,21 @@ impl Monitor {
             Ok(count) => count,
         };
         self.log.write(if source == 2 { "stderr" } else { "stdout" }, &buffer[..count]);
-        if let Some(owner) = &self.owner {
-            tell(&owner.socket, to_client::OUTPUT, &buffer[..count]);
+        if self.owner.is_some() {
+            if let Some(earlier) = &mut self.unsent {
+                earlier.extend_from_slice(&buffer[..count]);
+            } else {
+                self.unsent = Some([&[to_client::OUTPUT], &buffer[..count]].concat());
+                self.send_on();
+            }
         }
         true
     }
 
     fn hear_owner(&mut self, buffer: &mut [u8]) {
         let Some(owner) = &self.owner else { return };
-        let count = match recv(owner.socket.as_raw_fd(), buffer, MsgFlags::empty()) {
-            Err(Errno::EINTR) => return,
+        let count = match recv(owner.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+            Err(Errno::EINTR | Errno::EAGAIN) => return,
             Ok(0) | Err(_) => {
                 // Gone without a word: without -d a container never outlives its caller.
                 let _ = sys::pidfd_send_signal(self.pidfd.as_raw_fd(), libc::SIGKILL);
@@ -355,35 +414,33 @@ impl Monitor {
                     let _ = termios::tcsetattr(&saved.terminal, SetArg::TCSANOW, &saved.settings);
                 }
                 self.owner = None;
+                self.unsent = None;
                 return;
             }
             Ok(count) => count,
         };
-        let rest = &buffer[1..count];
-        match (buffer[0], rest) {
-            (to_monitor::INPUT, _) => {
-                if let Some(console) = &mut self.console {
-                    let _ = console.write_all(rest);
-                }
+        match (buffer[0], &buffer[1..count]) {
+            (to_monitor::INPUT, bytes) => {
+                self.untyped.extend_from_slice(bytes);
+                self.type_on();
             }
             (to_monitor::INPUT_END, _) => {
-                if let Some(console) = &mut self.console {
-                    let _ = console.write_all(b"\x04");
-                }
+                self.untyped.push(0x04);
+                self.type_on();
             }
             (to_monitor::SIZE, &[a, b, c, d]) => {
                 if let Some(console) = &self.console {
-                    let _ = sys::set_winsize(
-                        console.as_raw_fd(),
-                        u16::from_ne_bytes([a, b]),
-                        u16::from_ne_bytes([c, d]),
-                    );
+                    let (rows, columns) = (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
+                    let _ = sys::set_winsize(console.as_raw_fd(), rows, columns);
                 }
             }
             (to_monitor::SIGNAL, &[signal]) => {
                 let _ = sys::pidfd_send_signal(self.pidfd.as_raw_fd(), i32::from(signal));
             }
-            (to_monitor::DETACH, _) => self.owner = None,
+            (to_monitor::DETACH, _) => {
+                self.owner = None;
+                self.unsent = None;
+            }
             _ => {}
         }
     }
@@ -419,6 +476,10 @@ impl Monitor {
             let _ = store.end(&mut record, exit);
         }
         if let Some(owner) = &self.owner {
+            // Only now may it take its time: everything is written down.
+            for part in self.unsent.take().iter().flat_map(|m| m[1..].chunks(CHUNK)) {
+                tell(&owner.socket, to_client::OUTPUT, part);
+            }
             let mut message = ended.map_or(255, |e| e.code).to_ne_bytes().to_vec();
             message.extend_from_slice(note.unwrap_or_default().as_bytes());
             tell(&owner.socket, to_client::ENDED, &message);
@@ -464,7 +525,7 @@ pub(crate) fn take_over(store: &Store, container: &Container) -> Result<()> {
     let forked =
         sys::clone3(0, None).map_err(|fault| Error::of_fault("cannot start a monitor", fault))?;
     if let Forked::Parent { .. } = forked {
-        std::mem::forget(lock);
+        lock.leave_to_the_other();
         drop(theirs);
         // Until the new monitor is in the state file, or has given up.
         let _ = sys::read(ours.as_raw_fd(), &mut [0]);
@@ -492,6 +553,8 @@ pub(crate) fn take_over(store: &Store, container: &Container) -> Result<()> {
                 console: None,
                 pipes,
                 owner: None,
+                unsent: None,
+                untyped: Vec::new(),
             },
             now.record.name,
         ))

@@ -12,9 +12,18 @@ pub(crate) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+/// Text without control characters: names and lines of a root filesystem stand in messages, and must
+/// not speak to the terminal.
+fn tame(text: &str) -> String {
+    let quote = |c: char| {
+        if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.into() }
+    };
+    text.chars().map(quote).collect()
+}
+
 /// One line to stderr, marked as minibox's.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "minibox: {text}");
+    let _ = writeln!(std::io::stderr(), "minibox: {}", tame(text));
 }
 
 /// A note that is worth saying once per user, not at every run: `key` names it below the data folder.
@@ -28,7 +37,7 @@ pub(crate) fn note_once(data: &Path, key: &str, text: &str) {
 
 /// An error, with its step, cause and hint.
 pub(crate) fn error(error: &Error) {
-    let _ = writeln!(std::io::stderr(), "minibox: {error}");
+    let _ = writeln!(std::io::stderr(), "minibox: {}", tame(&error.to_string()));
 }
 
 /// May `stream` be painted?

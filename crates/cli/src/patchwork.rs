@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use minibox_runtime::{Error, Result};
+use minibox_runtime::{Error, Result, plan};
 use oci_spec::runtime as oci;
 
 /// A root put together: the folder that is the root, and what is mounted in it.
@@ -45,7 +45,7 @@ pub(crate) fn make(rootfs: &Path, layer: &Path) -> Result<Patchwork> {
             let _ = std::os::unix::fs::symlink(target, root.join(&name));
         } else if kind.is_dir() {
             make(&root.join(&name))?;
-            let readable = fs::read_dir(&path).is_ok();
+            let readable = fs::read_dir(&path).is_ok() && name.to_str().is_some();
             if ["proc", "sys", "dev"].iter().any(|own| name == *own) {
                 continue;
             }
@@ -70,7 +70,9 @@ fn overlay(lower: &Path, upper: &Path, work: &Path, destination: &Path) -> oci::
     mount.set_typ(Some(String::from("overlay")));
     mount.set_source(Some(PathBuf::from("overlay")));
     mount.set_destination(destination.to_owned());
-    let pair = |key: &str, path: &Path| format!("{key}={}", path.display());
+    // Paths here have been checked to be text.
+    let quoted = |path: &Path| String::from_utf8_lossy(&plan::overlay_path(path)).into_owned();
+    let pair = |key: &str, path: &Path| format!("{key}={}", quoted(path));
     let options = [
         pair("lowerdir", lower),
         pair("upperdir", upper),

@@ -9,7 +9,8 @@ use minibox_runtime::cgroup::{self, Cgroup, Layout};
 use minibox_runtime::hints;
 use minibox_runtime::idmap::{self, IdMap};
 use minibox_runtime::state::{self, Lock};
-use minibox_runtime::{Choices, Error, Event, Layer, Plan, Result};
+use minibox_runtime::{Choices, Error, Event, Layer, Plan, Result, Running};
+use nix::sys::signalfd::SignalFd;
 use oci_spec::runtime as oci;
 
 use crate::args::{DryRun, RunArgs};
@@ -22,7 +23,7 @@ use crate::host;
 use crate::monitor::{self, Birth, MESSAGE, Pipes, to_client};
 use crate::output;
 use crate::patchwork;
-use crate::store::{self, Record, Store, now};
+use crate::store::{self, Exit, Record, Store, now};
 use crate::supervise::{self, Streams};
 use crate::terminal;
 use crate::wishes::{self, PIDS_LIMIT, Wishes};
@@ -43,18 +44,19 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
         let _ = store.remove(&record);
     })?;
     let teller = Teller::new(args.explain, args.step);
-    let monitored = record.monitored;
-    let result = if monitored {
-        run_monitored(store, args, record.clone(), &spec, lock, teller)
+    if record.monitored {
+        run_monitored(store, args, &record, &spec, lock, teller)
     } else {
-        run_in_foreground(store, args, record.clone(), &spec, lock, teller)
-    };
-    if result.is_err() {
-        // Nothing has been started, or it has been undone: take the record away too.
-        let _lock = Lock::wait(&store.folder(&record.id));
-        let _ = store.remove(&record);
+        run_in_foreground(store, args, record, &spec, lock, teller)
     }
-    result
+}
+
+/// What failed before the program ran leaves nothing, not even the record. Not so what fails later: by
+/// then the container has a life, and a layer, of its own.
+fn undo<T>(store: &Store, record: &Record, result: Result<T>) -> Result<T> {
+    result.inspect_err(|_| {
+        let _ = store.remove(record);
+    })
 }
 
 /// The user namespace: none for root, one's own ids for everybody else.
@@ -148,7 +150,11 @@ fn prepare(
         }
     }
     state::save(&folder.join("config.json"), &spec)?;
-    private_folder(&store.run_folder(&id))?;
+    let run_folder = store.run_folder(&id);
+    private_folder(&run_folder)?;
+    std::os::unix::fs::symlink(&folder, run_folder.join("data"))
+        .map_err(|e| Error::of_io("make a link in", &run_folder, &e))?;
+    make_missing_sources(wishes)?;
     if let Some(layer) = &record.layer {
         for part in ["upper", "work"] {
             private_folder(&layer.join(part))?;
@@ -200,6 +206,19 @@ fn place_for_layer(store: &Store, id: &str) -> Result<PathBuf> {
         output::note_once(&store.data, "layer-in-memory", &text);
     }
     Ok(place)
+}
+
+/// Docker's habit: the missing source of a volume is an empty folder to be.
+fn make_missing_sources(wishes: &Wishes) -> Result<()> {
+    for source in wishes.volumes.iter().filter_map(|volume| volume.source().as_ref()) {
+        if !source.exists() {
+            fs::create_dir_all(source).map_err(|error| {
+                Error::of_io("make the missing folder", source, &error)
+                    .hint("the source of a volume is a path on the host")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn private_folder(path: &Path) -> Result<()> {
@@ -268,21 +287,8 @@ fn run_in_foreground(
     lock: Lock,
     mut teller: Teller,
 ) -> Result<u8> {
-    let mut streams = Streams::new(args.process.interactive)?;
-    let mut choices = choices(args, &record, &teller)?;
-    choices.stdio = std::mem::take(&mut streams.theirs);
-    let mut plan = plan(spec, &record, choices)?;
-    let signals = supervise::catch_signals()?;
-    let running = minibox_runtime::spawn::start(&plan, &mut |event| {
-        if let Event::Born { pid } = event {
-            monitor::write_down_start(store, &mut record, *pid)?;
-            guardian::start(store, &record.id, &record.name, *pid)?;
-        }
-        teller.hear(event);
-        Ok(())
-    })?;
-    // Our copies of its streams would keep its pipes open.
-    plan.process.stdio = [None, None, None];
+    let begun = begin_in_foreground(store, args, &mut record, spec, &mut teller);
+    let (plan, streams, signals, running) = undo(store, &record, begun)?;
     teller.finish();
     drop(lock);
     let ended =
@@ -299,11 +305,43 @@ fn run_in_foreground(
             "a shell without -i has no input and ends at once; `minibox run -it ROOTFS sh` gives you one to type into",
         );
     }
-    // Whoever removes it meanwhile takes the record away; then there is nothing to write down.
-    if let Some(_lock) = Lock::wait(&store.folder(&record.id))? {
-        store.end(&mut record, exit)?;
+    if let Err(error) = write_down_end(store, &mut record, exit) {
+        // The program has done its work: its exit code counts.
+        output::error(&error);
     }
     Ok(ended.code as u8)
+}
+
+/// Whoever removes it meanwhile takes the record away; then there is nothing to write down.
+fn write_down_end(store: &Store, record: &mut Record, exit: Exit) -> Result<()> {
+    match Lock::wait(&store.folder(&record.id))? {
+        Some(_lock) => store.end(record, exit),
+        None => Ok(()),
+    }
+}
+
+fn begin_in_foreground(
+    store: &Store,
+    args: &RunArgs,
+    record: &mut Record,
+    spec: &oci::Spec,
+    teller: &mut Teller,
+) -> Result<(Plan, Streams, SignalFd, Running)> {
+    let mut streams = Streams::new(args.process.interactive)?;
+    let mut choices = choices(args, record, teller)?;
+    choices.stdio = std::mem::take(&mut streams.theirs);
+    let mut plan = plan(spec, record, choices)?;
+    let signals = supervise::catch_signals()?;
+    let running = minibox_runtime::spawn::start(&plan, &mut |event| {
+        if let Event::Born { pid } = event {
+            monitor::write_down_start(store, record, *pid)?;
+            guardian::start(store, &record.id, &record.name, *pid)?;
+        }
+        teller.hear(event)
+    })?;
+    // Our copies of its streams would keep its pipes open.
+    plan.process.stdio = [None, None, None];
+    Ok((plan, streams, signals, running))
 }
 
 fn is_shell(command: &[String]) -> bool {
@@ -315,12 +353,44 @@ fn is_shell(command: &[String]) -> bool {
 fn run_monitored(
     store: &Store,
     args: &RunArgs,
-    record: Record,
+    record: &Record,
     spec: &oci::Spec,
     lock: Lock,
     teller: Teller,
 ) -> Result<u8> {
-    let mut choices = choices(args, &record, &teller)?;
+    let (id, name) = (&record.id, &record.name);
+    let begun = begin_monitored(store, args, record, spec, lock, teller);
+    let (socket, signals, pid) = undo(store, record, begun)?;
+    let Some(signals) = signals else {
+        output::print(&format!("{id}\n"));
+        output::note(&format!(
+            "[{name}] {pid}: the program's PID on this host; inside it is PID 1"
+        ));
+        return Ok(0);
+    };
+    match client::attend(&socket, args.process.interactive, name, &signals)? {
+        Attended::Ended(code) => Ok(code as u8),
+        Attended::Left => Ok(0),
+        Attended::HungUp => Ok(129),
+        // The container's record must stay: it may still run.
+        Attended::MonitorGone => {
+            output::note(&format!(
+                "the monitor of {name} is gone; `minibox ps -a` shows what became of it"
+            ));
+            Ok(125)
+        }
+    }
+}
+
+fn begin_monitored(
+    store: &Store,
+    args: &RunArgs,
+    record: &Record,
+    spec: &oci::Spec,
+    lock: Lock,
+    teller: Teller,
+) -> Result<(OwnedFd, Option<SignalFd>, i32)> {
+    let mut choices = choices(args, record, &teller)?;
     // The monitor is the parent, and its death must not end the container.
     choices.die_with_parent = false;
     let pipes = if args.process.tty {
@@ -330,30 +400,12 @@ fn run_monitored(
         choices.stdio = theirs;
         pipes
     };
-    let plan = plan(spec, &record, choices)?;
-    let (id, name) = (record.id.clone(), record.name.clone());
+    let plan = plan(spec, record, choices)?;
     let signals = if args.detach { None } else { Some(supervise::catch_signals()?) };
-    let has_owner = !args.detach;
+    let (record, has_owner) = (record.clone(), !args.detach);
     let socket = monitor::start(Birth { store, record, lock, plan, pipes, teller, has_owner })?;
     let pid = wait_for_start(&socket)?;
-    let Some(signals) = signals else {
-        output::print(&format!("{id}\n"));
-        output::note(&format!(
-            "[{name}] {pid}: the program's PID on this host; inside it is PID 1"
-        ));
-        return Ok(0);
-    };
-    match client::attend(&socket, args.process.interactive, &name, &signals)? {
-        Attended::Ended(code) => Ok(code as u8),
-        Attended::Left => Ok(0),
-        // The container's record must stay: it may still run.
-        Attended::MonitorGone => {
-            output::note(&format!(
-                "the monitor of {name} is gone; `minibox ps -a` shows what became of it"
-            ));
-            Ok(125)
-        }
-    }
+    Ok((socket, signals, pid))
 }
 
 /// Waits for the monitor's first word.

@@ -217,6 +217,10 @@ impl Store {
         let Some(record) = state::read::<Record>(&self.record_path(id))? else {
             return Ok(None);
         };
+        if record.id != id {
+            let what = format!("{} belongs to another container", self.record_path(id).display());
+            return Err(Error::new(what).hint("was its folder copied?"));
+        }
         if record.version > VERSION {
             return Err(Error::new(format!("container {id} was made by a newer minibox")));
         }
@@ -250,7 +254,12 @@ impl Store {
     /// Finds a container by its name, its id, or the beginning of its id.
     pub(crate) fn find(&self, asked: &str) -> Result<Container> {
         let none = || {
-            Error::new(format!("there is no container {asked:?}")).hint("`minibox ps -a` lists all")
+            let hint = if Uid::effective().is_root() {
+                "`minibox ps -a` lists all"
+            } else {
+                "`minibox ps -a` lists all of yours; root's are seen with sudo"
+            };
+            Error::new(format!("there is no container {asked:?}")).hint(hint)
         };
         if asked.is_empty() || asked.contains('/') || asked.starts_with('.') {
             return Err(none());
@@ -308,11 +317,15 @@ impl Store {
         self.end(&mut now.record, exit)
     }
 
-    /// Writes down how a container ended and gives back what lived with it. The caller holds its lock.
+    /// Writes down how a container ended and gives back what lived with it; in this order, so that a full
+    /// disk costs no exit code that was already there. The caller holds its lock.
     pub(crate) fn end(&self, record: &mut Record, exit: Exit) -> Result<()> {
-        self.release(record)?;
         record.exit = Some(exit);
-        if record.auto_remove { self.remove(record) } else { self.save(record) }
+        if record.auto_remove {
+            return self.remove(record);
+        }
+        self.save(record)?;
+        self.release(record)
     }
 
     /// Removes the cgroup and the run folder.
@@ -357,21 +370,25 @@ impl Store {
         Ok(())
     }
 
+    /// Where layers may lie that cannot lie with the records; of this store alone.
+    pub(crate) fn places_in_memory(&self) -> [PathBuf; 2] {
+        let name = format!("minibox-{}-{:08x}", Uid::effective(), fnv_of(&self.data));
+        [self.run.join("layers").join(&name), PathBuf::from("/dev/shm").join(name)]
+    }
+
     /// The first of the possible places for a layer that is not itself on an overlay, which the kernel
     /// refuses; and whether that is a tmpfs in place of a disk.
     pub(crate) fn place_for_layer(&self, id: &str) -> Result<(PathBuf, bool)> {
         use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
         let own = self.folder(id);
-        let shm = PathBuf::from(format!("/dev/shm/minibox-{}", Uid::effective()));
+        let [run, shm] = self.places_in_memory();
         let is_overlay = |folder: &Path| {
             statfs(folder).is_ok_and(|fs| fs.filesystem_type() == OVERLAYFS_SUPER_MAGIC)
         };
         if !is_overlay(&own) {
             return Ok((own.join("layer"), false));
         }
-        for (parent, place) in
-            [(self.run.clone(), self.run.join("layers")), (PathBuf::from("/dev/shm"), shm)]
-        {
+        for (parent, place) in [(self.run.clone(), run), (PathBuf::from("/dev/shm"), shm)] {
             if statfs(&parent).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC) {
                 make_private(&place)?;
                 return Ok((place.join(id), true));
@@ -382,6 +399,13 @@ impl Store {
             own.display()
         ))
         .hint("choose a folder on a disk with --data-dir, or write into the root folder with --rw"))
+    }
+}
+
+impl Record {
+    /// The beginning of its id, as `ps` shows it.
+    pub(crate) fn short_id(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
     }
 }
 
@@ -428,12 +452,23 @@ impl Container {
     }
 }
 
+/// Is this what [`Store::create`] gives out?
+pub(crate) fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Kills whatever lives in the mount namespace of container `id`, and waits for it: the way where no
-/// readable file tells its PID 1. Such a process has the container's own files mounted, below a folder
-/// that is called by the id.
+/// readable file tells its PID 1. Such a process has the container's own hosts file mounted, and is not
+/// of this mount namespace, as an administrator would be who has mounted something of it to look at.
 pub(crate) fn kill_all_of(id: &str) -> Result<()> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::{AsFd, AsRawFd};
+    if !is_id(id) {
+        return Ok(());
+    }
+    let own_file = format!("/containers/{id}/hosts");
+    let namespace = |folder: &Path| fs::read_link(folder.join("ns/mnt")).ok();
+    let ours = namespace(Path::new("/proc/self"));
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
@@ -441,7 +476,9 @@ pub(crate) fn kill_all_of(id: &str) -> Result<()> {
         let Ok(pidfd) = sys::pidfd_open(pid) else { continue };
         // Looked at after it is held, so that it cannot be another process by now.
         let mounts = fs::read_to_string(entry.path().join("mountinfo")).unwrap_or_default();
-        if mounts.contains(id) {
+        let roots = mounts.lines().filter_map(|line| line.split(' ').nth(3));
+        let lives_there = roots.into_iter().any(|root| root.ends_with(&own_file));
+        if lives_there && namespace(&entry.path()) != ours {
             sys::pidfd_send_signal(pidfd.as_raw_fd(), libc::SIGKILL)
                 .map_err(|fault| Error::of_fault(format!("cannot kill process {pid}"), fault))?;
             let mut polled = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
@@ -469,6 +506,10 @@ pub(crate) fn remove_tree(folder: &Path, id_map: Option<&IdMap>) -> Result<()> {
         });
     }
     Err(Error::of_io("remove", folder, &first))
+}
+
+fn fnv_of(path: &Path) -> u32 {
+    fnv(path.as_os_str().as_encoded_bytes())
 }
 
 /// FNV-1a, to tell stores apart in a cgroup's name.

@@ -4,15 +4,15 @@
 //! files or pipes of the caller are handed to the program as they are.
 
 use std::io::IsTerminal;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use minibox_runtime::{Error, Result, Running, sys};
+use minibox_runtime::sys::{self, Death};
+use minibox_runtime::{Error, Result, Running};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use crate::output;
 use crate::terminal::{self, RawMode};
@@ -95,14 +95,13 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// From a wait status.
-    pub(crate) fn of(status: WaitStatus) -> Ended {
-        match status {
-            WaitStatus::Exited(_, code) => Ended { code, killed: false },
-            WaitStatus::Signaled(_, signal, _) => {
-                Ended { code: 128 + signal as i32, killed: signal == Signal::SIGKILL }
+    /// From what waitid(2) says.
+    pub(crate) fn of(death: Death) -> Ended {
+        match death {
+            Death::Exited(code) => Ended { code, killed: false },
+            Death::Signaled(signal) => {
+                Ended { code: 128 + signal, killed: signal == libc::SIGKILL }
             }
-            _ => Ended { code: 255, killed: false },
         }
     }
 
@@ -116,17 +115,11 @@ impl Ended {
     }
 }
 
-/// Collects the exit status of our child.
+/// Collects the exit status of our child; `None` while it lives.
 pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Option<Ended> {
-    loop {
-        match waitid(Id::PIDFd(pidfd), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
-            Err(Errno::EINTR) => {}
-            Ok(WaitStatus::StillAlive) => return None,
-            Ok(status) => return Some(Ended::of(status)),
-            Err(_) => {
-                return Some(Ended { code: 255, killed: false });
-            }
-        }
+    match sys::wait_pidfd(pidfd.as_raw_fd(), false) {
+        Ok(death) => death.map(Ended::of),
+        Err(_) => Some(Ended { code: 255, killed: false }),
     }
 }
 
@@ -153,26 +146,34 @@ pub(crate) fn stay(
     }
     let mut second_chance: Option<Instant> = None;
     let mut ended = None;
-    let stdin = std::io::stdin();
+    let (mut untyped, mut input_ended) = (Vec::new(), false);
+    if let Some(input) = &streams.input {
+        let _ = sys::set_nonblocking(input.as_raw_fd());
+    }
     loop {
         let mut polled = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        let mut watch = |fd: Option<BorrowedFd<'_>>| {
+        let mut watch = |fd: Option<RawFd>, flags: PollFlags| {
             fd.map(|fd| {
-                // SAFETY is nix's: the descriptors outlive this round of the loop.
-                polled.push(PollFd::new(unsafe_borrow(fd), PollFlags::POLLIN));
+                polled.push(PollFd::new(sys::borrow(fd), flags));
                 polled.len() - 1
             })
         };
-        let at_pid = watch(ended.is_none().then(|| running.pidfd.as_fd()));
-        let at_out = [0, 1].map(|n: usize| watch(streams.outputs[n].as_ref().map(AsFd::as_fd)));
-        let at_in = watch((streams.input.is_some() && ended.is_none()).then(|| stdin.as_fd()));
+        let living = ended.is_none();
+        let at_pid = watch(living.then(|| running.pidfd.as_raw_fd()), PollFlags::POLLIN);
+        let outputs = [0, 1].map(|n: usize| streams.outputs[n].as_ref().map(AsRawFd::as_raw_fd));
+        let at_out = outputs.map(|fd| watch(fd, PollFlags::POLLIN));
+        // What the program has not taken yet comes first; only then more is read.
+        let input = streams.input.as_ref().map(AsRawFd::as_raw_fd).filter(|_| living);
+        let at_type = watch(input.filter(|_| !untyped.is_empty()), PollFlags::POLLOUT);
+        let from = input.filter(|_| untyped.is_empty()).map(|_| libc::STDIN_FILENO);
+        let at_in = watch(from, PollFlags::POLLIN);
         match poll(&mut polled, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(Error::new("cannot wait for the program").errno(errno)),
             Ok(_) => {}
         }
         let ready = |at: Option<usize>| at.is_some_and(|at| polled[at].any().unwrap_or(false));
-        let (in_ready, pid_ready) = (ready(at_in), ready(at_pid));
+        let (in_ready, type_ready, pid_ready) = (ready(at_in), ready(at_type), ready(at_pid));
         let out_ready = at_out.map(ready);
         while let Ok(Some(signal)) = signals.read_signal() {
             let Ok(signal) = Signal::try_from(signal.ssi_signo as i32) else {
@@ -196,13 +197,17 @@ pub(crate) fn stay(
                 }
             }
         }
-        if in_ready {
-            let to = streams.input.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-            if !pass_on(libc::STDIN_FILENO, to) {
-                if let Some(console) = console {
-                    // End of a piped input: what Ctrl-D is to a terminal.
-                    let _ = nix::unistd::write(console, b"\x04");
-                }
+        if in_ready && !read_more(&mut untyped) {
+            match console {
+                // End of a piped input: what Ctrl-D is to a terminal.
+                Some(_) => untyped.push(0x04),
+                None => streams.input = None,
+            }
+            input_ended = true;
+        }
+        if let (true, Some(input)) = (in_ready || type_ready, &streams.input) {
+            let is_gone = !type_on(input.as_raw_fd(), &mut untyped);
+            if is_gone || (input_ended && untyped.is_empty()) {
                 streams.input = None;
             }
         }
@@ -235,8 +240,27 @@ fn drain(streams: &mut Streams) -> bool {
     true
 }
 
-fn unsafe_borrow<'a>(fd: BorrowedFd<'_>) -> BorrowedFd<'a> {
-    sys::borrow(fd.as_raw_fd())
+/// Reads one bufferful of our standard input; false at its end.
+fn read_more(untyped: &mut Vec<u8>) -> bool {
+    let mut buffer = [0_u8; 16384];
+    match sys::read(libc::STDIN_FILENO, &mut buffer) {
+        Err(fault) if matches!(fault.errno, Errno::EINTR | Errno::EAGAIN) => true,
+        Ok(0) | Err(_) => false,
+        Ok(count) => {
+            untyped.extend_from_slice(&buffer[..count]);
+            true
+        }
+    }
+}
+
+/// Gives the program what it takes at once; false where it takes nothing any more.
+fn type_on(to: RawFd, untyped: &mut Vec<u8>) -> bool {
+    match sys::write(to, untyped) {
+        Ok(count) => drop(untyped.drain(..count)),
+        Err(fault) if matches!(fault.errno, Errno::EINTR | Errno::EAGAIN) => {}
+        Err(_) => return false,
+    }
+    true
 }
 
 /// Copies one bufferful; false at the end or where the other side is gone.

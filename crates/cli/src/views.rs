@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use minibox_runtime::{Error, Result, spec};
 use serde_json::json;
+use unicode_width::UnicodeWidthStr;
 
 use crate::args::{LogsArgs, Names, PsArgs};
 use crate::living;
 use crate::log;
 use crate::output;
 use crate::store::{Container, Status, Store};
+use crate::terminal;
 
 fn status_text(container: &Container) -> String {
     match (container.status(), &container.record.exit) {
@@ -55,7 +57,7 @@ pub(crate) fn ps(store: &Store, args: &PsArgs) -> Result<u8> {
         if !args.all && !running {
             continue;
         }
-        let short = container.record.id[..12].to_owned();
+        let short = container.record.short_id().to_owned();
         if args.quiet {
             output::print(&format!("{short}\n"));
             continue;
@@ -67,13 +69,27 @@ pub(crate) fn ps(store: &Store, args: &PsArgs) -> Result<u8> {
             status_text(&container),
             pid.map_or_else(|| String::from("-"), |pid| pid.to_string()),
             String::from(if pid.is_some() { "1" } else { "-" }),
-            output::shorten(&output::shell_words(&container.record.command), 40),
+            output::shell_words(&container.record.command),
         ]);
     }
     if !args.quiet {
+        let room = room_for_the_last(&rows);
+        for command in rows.iter_mut().skip(1).filter_map(|row| row.last_mut()) {
+            *command = output::shorten(command, room);
+        }
         output::print(&output::table(&rows));
     }
     Ok(0)
+}
+
+/// Columns that the others leave on this terminal; 40 where there is none.
+fn room_for_the_last(rows: &[Vec<String>]) -> usize {
+    use std::io::IsTerminal;
+    let terminal = terminal::size().filter(|_| std::io::stdout().is_terminal());
+    let Some((_, columns)) = terminal else { return 40 };
+    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0) + 2;
+    let others: usize = (0..rows[0].len() - 1).map(width).sum();
+    usize::from(columns).saturating_sub(others).max("COMMAND".len())
 }
 
 /// `minibox inspect`.

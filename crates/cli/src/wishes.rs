@@ -223,19 +223,17 @@ fn parse_volume(text: &str, devices: bool) -> Result<oci::Mount> {
     }
     let path = Path::new(source);
     let absolute = std::path::absolute(path).map_err(|e| Error::of_io("find", path, &e))?;
-    if !absolute.exists() {
-        // Docker's habit: a missing source is an empty folder to be.
-        std::fs::create_dir_all(&absolute).map_err(|error| {
-            Error::of_io("make the missing folder", &absolute, &error)
-                .hint("the source of a volume is a path on the host")
-        })?;
-    }
     // A device node in a shared folder opens a device only where one asks for it; a device given as the
     // source itself is asked for.
-    if absolute.is_dir() && !devices && !options.contains(&"dev") {
+    if !is_file(&absolute) && !devices && !options.contains(&"dev") {
         options.push("nodev");
     }
     Ok(mount("bind", &absolute.to_string_lossy(), destination, &options))
+}
+
+/// Anything but a folder; what is missing will be one.
+fn is_file(path: &Path) -> bool {
+    path.exists() && !path.is_dir()
 }
 
 fn parse_tmpfs(text: &str) -> Result<oci::Mount> {

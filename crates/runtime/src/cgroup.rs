@@ -353,7 +353,10 @@ fn hand_down_controllers(mount: &Path, path: &str) {
         let offered = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
         let given = fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap_or_default();
         let given: Vec<&str> = given.split_whitespace().collect();
-        for controller in offered.split_whitespace().filter(|c| !given.contains(c)) {
+        // Those that limits or figures are asked of; the rest is systemd's or nobody's.
+        let wanted = ["cpu", "cpuset", "io", "memory", "pids"];
+        let offered = offered.split_whitespace().filter(|c| wanted.contains(c));
+        for controller in offered.filter(|c| !given.contains(c)) {
             let _ = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
         }
         folder.push(part);

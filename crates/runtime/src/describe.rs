@@ -198,7 +198,7 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
             Some(m) => format!("move_mount({}, {})", m.source_name(), quoted(&m.place.path)),
             None => format!("mkdir({}), where it is missing", quoted(&plan.process.cwd)),
         },
-        Step::Devices if index == 0 => {
+        Step::Devices if index == 1 => {
             let names: Vec<String> =
                 plan.devices.iter().flatten().map(|node| text(node.path())).collect();
             format!("mknodat(\"/dev\", {})", names.join(" "))
@@ -326,9 +326,12 @@ pub fn failure(subject: Subject<'_>, message: &Message, pid: i32) -> Error {
             Subject::Container(plan) => plan.root.folder.try_clone().ok(),
             Subject::Join(plan) => hints::root_of(plan.pid),
         };
-        let is_empty = bare.as_ref().is_some_and(hints::is_empty_folder);
+        let lack = bare.as_ref().and_then(|folder| {
+            let is_empty = hints::is_empty_folder(folder).then_some("is empty");
+            is_empty.or(hints::has_no_programs(folder).then_some("holds no programs"))
+        });
         let root = hints::root_of(pid).or(bare);
-        return exec_failed(process, root.as_ref(), is_empty, message);
+        return exec_failed(process, root.as_ref(), lack, message);
     }
     let described = call(subject, step, index);
     let failed = message.call();
@@ -358,7 +361,7 @@ pub fn failure(subject: Subject<'_>, message: &Message, pid: i32) -> Error {
 fn exec_failed(
     process: &ProcessPlan,
     root: Option<&OwnedFd>,
-    empty: bool,
+    lack: Option<&str>,
     message: &Message,
 ) -> Error {
     let name = process.argv.strings().first().map(|s| text(s)).unwrap_or_default();
@@ -373,8 +376,8 @@ fn exec_failed(
         let error = Error::new(format!("executable file not found: {name:?}"))
             .step(Step::Exec)
             .blame(Blame::NotFound);
-        return error.errno(Errno::ENOENT).hint(if empty {
-            String::from("the root filesystem is empty: fill it first, e.g. with `make rootfs`")
+        return error.errno(Errno::ENOENT).hint(if let Some(lack) = lack {
+            format!("the root filesystem {lack}: fill it first, e.g. with `make rootfs`")
         } else if name.contains('/') {
             String::from(
                 "the path is the container's own; look what there is with `ls` under ROOTFS",

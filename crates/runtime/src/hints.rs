@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::process::ProcessPlan;
 use crate::step::Step;
 use crate::sys;
-use crate::user::{exists_in_root, open_in_root};
+use crate::user::{exists_in_root, open_in_root, reopen};
 
 fn sysctl(name: &str) -> Option<String> {
     Some(std::fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().to_owned())
@@ -107,6 +107,11 @@ pub fn denied_privileges(plan: &Plan) -> Option<String> {
     (setuid || sys::has_file_capabilities(&file)).then_some(path)
 }
 
+/// Is there neither /bin nor /usr/bin in this root folder?
+pub fn has_no_programs(folder: &OwnedFd) -> bool {
+    !["bin", "usr/bin"].iter().any(|path| exists_in_root(folder.as_fd(), path))
+}
+
 /// Is there nothing in this folder?
 pub fn is_empty_folder(folder: &OwnedFd) -> bool {
     use std::os::fd::AsRawFd;
@@ -130,8 +135,7 @@ pub fn not_executable(
     } else {
         format!("{}/{path}", process.cwd.to_string_lossy())
     };
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let Ok(file) = open_in_root(root.as_fd(), &full, flags).map(std::fs::File::from) else {
+    let Ok(file) = open_in_root(root.as_fd(), &full, OFlag::O_PATH).map(std::fs::File::from) else {
         return (blame, None);
     };
     let Ok(metadata) = file.metadata() else {
@@ -158,6 +162,7 @@ fn what_file(root: &OwnedFd, file: &std::fs::File, regular: bool, path: &str) ->
     if !regular {
         return Some(format!("{path} is not a regular file"));
     }
+    let file = reopen(file).ok()?;
     let mut head = Vec::new();
     file.take(4096).read_to_end(&mut head).ok()?;
     if head.is_empty() {

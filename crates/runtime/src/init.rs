@@ -26,7 +26,7 @@ pub fn run(plan: &Plan, line: Line, taken: &mut [RawFd]) -> ! {
 fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, Told> {
     // Ids first: until the parent has written the maps, this process is nobody and may do nothing.
     line.at(Step::Release, 0, || release(plan, line))?;
-    plan.process.detach_from_caller(line)?;
+    plan.process.detach_from_caller(line, &[])?;
 
     // While cgroupfs can still be reached by the host's paths; the namespace after the move.
     line.at(Step::EnterCgroup, 0, || {
@@ -58,10 +58,10 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
             Ok(())
         })?;
     }
+    line.at(Step::Devices, 0, devices::make_links)?;
     if let Some(nodes) = &plan.devices {
-        line.at(Step::Devices, 0, || devices::make_nodes(nodes))?;
+        line.at(Step::Devices, 1, || devices::make_nodes(nodes))?;
     }
-    line.at(Step::Devices, 1, devices::make_links)?;
 
     // What belongs to the other namespaces; parameters while /proc/sys can still be written.
     if let Some(name) = &plan.hostname {
@@ -123,7 +123,7 @@ fn take_root(plan: &Plan) -> Sys<RawFd> {
         RootMount::Folder { recursive } => {
             let mount = sys::open_tree_clone(AT_FDCWD, &plan.root.attach_at, *recursive)?;
             let change = MountChange { set: plan.root.attributes, ..MountChange::default() };
-            sys::mount_setattr(mount, c"", false, change)?;
+            sys::mount_setattr(mount, c"", *recursive, change)?;
             mount
         }
         RootMount::Overlay { options, lower_is_cwd } => {

@@ -92,7 +92,7 @@ fn be_born(plan: &JoinPlan, line: Line, namespaces: i32) -> std::result::Result<
     if plan.process.die_with_parent {
         line.at(Step::Release, 0, || sys::set_pdeathsig(libc::SIGKILL))?;
     }
-    plan.process.detach_from_caller(line)?;
+    plan.process.detach_from_caller(line, &[plan.target.as_raw_fd()])?;
     if namespaces != 0 {
         // By the host's paths, so before the mount namespace changes.
         line.at(Step::EnterCgroup, 0, || cgroup::enter(&plan.doors))?;

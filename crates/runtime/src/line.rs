@@ -36,7 +36,7 @@ pub enum Kind {
     Console,
     /// The next thing is execve; the child waits for one byte. An end of the line after it is success.
     Ready,
-    /// A middle process tells the pid of the process it made, in `index` and `micros`.
+    /// A middle process tells the pid of the process it made, in `value`.
     Born,
 }
 
@@ -127,9 +127,11 @@ impl Line {
     /// `index` tells which item of a step with several (mounts, limits) this is.
     pub fn at<T>(&self, step: Step, index: usize, run: impl FnOnce() -> Sys<T>) -> Result<T, Told> {
         let index = index as u16;
-        if self.listening == Listening::Halts {
+        if self.listening == Listening::Halts && index == 0 {
             self.send(Message::new(Kind::Before, step, index, 0));
-            self.wait();
+            if !self.wait() {
+                return Err(Told);
+            }
         }
         let quiet = self.listening == Listening::Quiet;
         let began = if quiet { 0 } else { sys::now_micros() };

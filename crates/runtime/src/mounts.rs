@@ -99,14 +99,27 @@ impl Place {
             Err(fault) if fault.errno == Errno::ENOENT => {}
             result => return result,
         }
-        for ancestor in &self.ancestors {
-            tolerate(sys::mkdirat(AT_FDCWD, ancestor, 0o755), Errno::EEXIST)?;
+        // One component after the other, each made below an open folder: nothing that is swapped on the
+        // way, and no magic link, is ever followed while something is made (CVE-2024-45310).
+        let mut parent = sys::openat2(AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0, 0)?;
+        for path in &self.ancestors {
+            let folder = match self.open_path(path, libc::O_DIRECTORY) {
+                Err(fault) if fault.errno == Errno::ENOENT => {
+                    tolerate(sys::mkdirat(parent, last_component(path), 0o755), Errno::EEXIST)?;
+                    self.open_path(path, libc::O_DIRECTORY)?
+                }
+                result => result?,
+            };
+            sys::close(parent);
+            parent = folder;
         }
+        let name = last_component(&self.path);
         let made = if self.is_file {
-            sys::mknodat(AT_FDCWD, &self.path, libc::S_IFREG | 0o644, 0)
+            sys::mknodat(parent, name, libc::S_IFREG | 0o644, 0)
         } else {
-            sys::mkdirat(AT_FDCWD, &self.path, 0o755)
+            sys::mkdirat(parent, name, 0o755)
         };
+        sys::close(parent);
         tolerate(made, Errno::EEXIST)?;
         match self.open_existing(0) {
             // A link that leads nowhere, as /etc/resolv.conf often is: mounted on the link itself.
@@ -118,13 +131,24 @@ impl Place {
     }
 
     fn open_existing(&self, flags: c_int) -> Sys<RawFd> {
+        let directory = if self.is_file { 0 } else { libc::O_DIRECTORY };
+        self.open_path(&self.path, directory | flags)
+    }
+
+    fn open_path(&self, path: &CStr, flags: c_int) -> Sys<RawFd> {
         let mut resolve = libc::RESOLVE_NO_MAGICLINKS;
         if self.no_links {
             resolve |= libc::RESOLVE_NO_SYMLINKS;
         }
-        let directory = if self.is_file { 0 } else { libc::O_DIRECTORY };
-        sys::openat2(AT_FDCWD, &self.path, libc::O_PATH | directory | flags, 0, resolve)
+        sys::openat2(AT_FDCWD, path, libc::O_PATH | flags, 0, resolve)
     }
+}
+
+/// What stands behind the last `/`.
+fn last_component(path: &CStr) -> &CStr {
+    let bytes = path.to_bytes_with_nul();
+    let start = bytes.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+    CStr::from_bytes_with_nul(&bytes[start..]).unwrap_or(c"")
 }
 
 /// `Ok` also where the call failed with the one errno that means "already so".
@@ -204,11 +228,8 @@ pub fn plan(mount: &Mount) -> Result<MountPlan> {
                 .hint("known: ro rw nosuid nodev noexec noatime relatime bind rbind private slave shared …"));
         }
         let path = source.ok_or_else(|| Error::new(named("a bind needs a source")))?;
-        let is_file = !std::fs::metadata(path)
-            .map_err(|error| {
-                Error::of_io("mount", path, &error).hint("the source must exist on the host")
-            })?
-            .is_dir();
+        // A missing one is told by the step that takes it, unless it has been made by then.
+        let is_file = path.exists() && !path.is_dir();
         let path = c_string(path.as_os_str().as_encoded_bytes(), "a mount's source")?;
         // A clone keeps its peers; the container's must not hear of the host's mounts unless asked.
         if change.propagation == 0 {

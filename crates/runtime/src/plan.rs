@@ -307,7 +307,7 @@ fn plan_overlay(lower: &Path, layer: &Layer, in_userns: bool) -> Result<RootMoun
 }
 
 /// A path as overlayfs reads it: `:` parts layers, `,` parts options, `\` quotes both.
-fn overlay_path(path: &Path) -> Vec<u8> {
+pub fn overlay_path(path: &Path) -> Vec<u8> {
     let mut quoted = Vec::new();
     for byte in path.as_os_str().as_bytes() {
         if matches!(byte, b':' | b',' | b'\\') {

@@ -48,10 +48,17 @@ pub struct ProcessPlan {
 }
 
 impl ProcessPlan {
-    /// CHILD: a new session, and nothing of the caller's signals and descriptors.
-    pub fn detach_from_caller(&self, line: Line) -> Result<(), Told> {
+    /// CHILD: a new session, and nothing of the caller's signals and descriptors. What is not needed any
+    /// more is closed, not only marked: until execve a link in the container's files could lead through
+    /// /proc/self/fd to whatever is open here, the host's folders among it (CVE-2024-21626).
+    pub fn detach_from_caller(&self, line: Line, needed: &[RawFd]) -> Result<(), Told> {
         line.at(Step::Setsid, 0, || {
-            sys::cloexec_from(3)?;
+            let mut keep = [line.socket; 8];
+            let given = self.stdio.iter().flatten().map(AsRawFd::as_raw_fd);
+            for (place, fd) in keep[1..].iter_mut().zip(given.chain(needed.iter().copied())) {
+                *place = fd;
+            }
+            sys::close_all_but(&mut keep)?;
             // The caller's mask must not decide who may enter what is made on the way.
             sys::umask(0);
             sys::unblock_signals()?;
@@ -116,6 +123,7 @@ impl ProcessPlan {
         line.at(Step::BoundCapabilities, 0, || self.capabilities.bound())?;
         line.at(Step::User, 0, || self.become_user())?;
         line.at(Step::Capabilities, 0, || self.capabilities.apply())?;
+        line.at(Step::Stdio, 0, || self.place_stdio(line, terminal))?;
         line.at(Step::Workdir, 0, || self.enter_cwd())?;
         if self.no_new_privs {
             line.at(Step::NoNewPrivileges, 0, sys::set_no_new_privs)?;
@@ -130,7 +138,6 @@ impl ProcessPlan {
                 }
             })?;
         }
-        line.at(Step::Stdio, 0, || self.place_stdio(terminal))?;
         // Counts as done before it is: a successful execve leaves nobody to say so.
         line.at(Step::Exec, 0, || Ok(()))?;
         // The parent opens the gate when everything is written down; where it is gone, so are we.
@@ -158,13 +165,13 @@ impl ProcessPlan {
         sys::setuid(self.uid)
     }
 
-    /// A program may reopen /dev/stdout only if it owns what is behind it; pipes can be given to it, as
-    /// nobody else reopens those, while files keep their owner.
+    /// A program may reopen /dev/stdout only if it owns what is behind it. Pipes can be given to it, for
+    /// nobody else reopens those; what has a name on the host keeps its owner.
     fn give_pipes_to_user(&self) {
         for (number, stream) in self.stdio.iter().enumerate() {
+            let is_ours = stream.as_ref().is_some_and(|fd| is_fifo(fd.as_raw_fd()));
             let stream = stream.as_ref().map_or(number as RawFd, AsRawFd::as_raw_fd);
-            let is_pipe = sys::fstat(stream).is_ok_and(|s| s.mode & libc::S_IFMT == libc::S_IFIFO);
-            if is_pipe {
+            if is_ours || sys::is_anonymous_pipe(stream) {
                 // A pipe of an owner outside the user namespace stays his.
                 let _ = sys::fchown(stream, self.uid, u32::MAX);
             }
@@ -176,14 +183,25 @@ impl ProcessPlan {
         if sys::cwd_is_inside()? { Ok(()) } else { Err(Fault::new("getcwd", Errno::EXDEV)) }
     }
 
-    fn place_stdio(&self, terminal: Option<RawFd>) -> Sys<()> {
+    fn place_stdio(&self, line: Line, terminal: Option<RawFd>) -> Sys<()> {
         for target in 0..3 {
             let given = self.stdio[target as usize].as_ref().map(AsRawFd::as_raw_fd);
             if let Some(source) = terminal.or(given) {
                 sys::dup2(source, target)?;
             }
+            if is_null_device(target) {
+                // The host's node would let root in here change its mode and owner for everybody.
+                let flags = libc::O_RDWR | libc::O_NONBLOCK | libc::O_NOCTTY;
+                let resolve = libc::RESOLVE_NO_SYMLINKS;
+                if let Ok(own) = sys::openat2(AT_FDCWD, c"/dev/null", flags, 0, resolve) {
+                    if is_null_device(own) {
+                        sys::dup2(own, target)?;
+                    }
+                    sys::close(own);
+                }
+            }
         }
-        Ok(())
+        sys::close_all_but(&mut [line.socket])
     }
 
     /// Tries one candidate after the other; the failure that tells most, with the number of its path.
@@ -211,6 +229,18 @@ impl ProcessPlan {
         }
         worst
     }
+}
+
+/// Is it a FIFO? Among the given streams those are minibox's own.
+fn is_fifo(fd: RawFd) -> bool {
+    sys::fstat(fd).is_ok_and(|stat| stat.mode & libc::S_IFMT == libc::S_IFIFO)
+}
+
+/// Is it null(4)?
+fn is_null_device(fd: RawFd) -> bool {
+    sys::fstat(fd).is_ok_and(|stat| {
+        stat.mode & libc::S_IFMT == libc::S_IFCHR && stat.rdev == libc::makedev(1, 3)
+    })
 }
 
 /// Reported in place of "execve" where none of the candidates exists.

@@ -1,8 +1,8 @@
 //! What is known of a living container: state.json, written atomically, and the lock around it.
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -109,9 +109,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 /// A lock on a container's folder; other processes wait, and it ends with its holder.
 #[derive(Debug)]
 pub struct Lock {
-    _held: Flock<File>,
-    /// The folder that is locked.
-    pub folder: PathBuf,
+    held: Flock<File>,
 }
 
 impl Lock {
@@ -139,7 +137,15 @@ impl Lock {
             }
         };
         // Whoever held it before may have removed the folder.
-        Ok(folder.exists().then(|| Lock { _held: held, folder: folder.to_owned() }))
+        Ok(folder.exists().then_some(Lock { held }))
+    }
+
+    /// After a fork, in the process that does not keep the lock: to unlock it here would unlock it for
+    /// the other process too, since both hold one open file. Only this process's descriptor is closed.
+    pub fn leave_to_the_other(self) {
+        let descriptor = self.held.as_raw_fd();
+        std::mem::forget(self.held);
+        sys::close(descriptor);
     }
 }
 

@@ -188,6 +188,11 @@ steps! {
         "After the ids change, since that clears the sets, and before the program, which must start with exactly these."
         "capset(2), capabilities(7)"
         [EPERM => "a capability is asked for that this process does not have itself"]
+    Stdio "stdio" Child
+        "put standard input, output and error in place"
+        "And every other descriptor is closed, before any path is followed for the last time: /proc/self/fd must lead nowhere."
+        "dup2(2), close_range(2)"
+        []
     Workdir "workdir" Child
         "enter the working directory"
         "As the container's user, who must be able to enter it; the kernel is then asked whether we are really inside the root."
@@ -202,11 +207,6 @@ steps! {
         "tie its life to the parent's"
         "The kernel forgets this wish whenever ids or capabilities change, so it is made once more at the end, and the parent is checked to be there still."
         "PR_SET_PDEATHSIG(2const)"
-        []
-    Stdio "stdio" Child
-        "put standard input, output and error in place"
-        "The last descriptors to change; all others close themselves at the next step."
-        "dup2(2), close_range(2)"
         []
     Exec "exec" Child
         "become the program"

@@ -1,8 +1,8 @@
 //! The kernel's calls, one thin function each: the only `unsafe` of this crate.
 //!
-//! Every function makes exactly the call its name says, takes what its man page takes and returns a
-//! [`Fault`] that names the call. Nothing here allocates, locks or panics, so all of it may be used
-//! between clone3(2) and execve(2). File descriptors are plain numbers: the child owns a copy of the
+//! A function makes the call its name says, takes what its man page takes and returns a [`Fault`] that
+//! names the call. But for the few marked PARENT nothing here allocates, locks or panics, so it may be
+//! used between clone3(2) and execve(2). File descriptors are plain numbers: the child owns a copy of the
 //! parent's table and must not run destructors on it.
 #![allow(unsafe_code)]
 
@@ -177,6 +177,31 @@ pub fn pidfd_exit_status(pidfd: RawFd) -> Sys<Option<i32>> {
     }
 }
 
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    /// With this exit status.
+    Exited(i32),
+    /// By this signal, real-time ones included.
+    Signaled(i32),
+}
+
+/// waitid(2) of our child by pidfd; `None` where it lives and `wait` is false.
+pub fn wait_pidfd(pidfd: RawFd, wait: bool) -> Sys<Option<Death>> {
+    // SAFETY: siginfo_t is plain data and filled by the kernel; zero means "nobody has ended".
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | if wait { 0 } else { libc::WNOHANG };
+    // SAFETY: writes one siginfo_t that lives here.
+    let ret = unsafe { libc::waitid(libc::P_PIDFD, pidfd as libc::id_t, &raw mut info, flags) };
+    check("waitid", c_long::from(ret))?;
+    // SAFETY: for a child's end these fields are the ones that are filled.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    Ok((pid != 0).then_some(match info.si_code {
+        libc::CLD_EXITED => Death::Exited(status),
+        _ => Death::Signaled(status),
+    }))
+}
+
 /// setns(2).
 pub fn setns(fd: RawFd, flags: c_int) -> Sys<()> {
     syscall!("setns", libc::SYS_setns, fd, flags).map(drop)
@@ -235,7 +260,7 @@ pub fn set_name(name: &CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-/// Overwrites the arguments of this process, proc_pid_cmdline(5), so that ps(1) shows `title`. A title
+/// PARENT. Overwrites the arguments of this process, proc_pid_cmdline(5), so that ps(1) shows `title`. A title
 /// longer than they were runs on into the environment, which therefore moves first.
 pub fn set_title(title: &str) {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
@@ -248,7 +273,8 @@ pub fn set_title(title: &str) {
     }
     move_environment();
     // SAFETY: this is the writable copy of arguments and environment at the top of this process's
-    // stack. std took its own copy of the arguments at start-up, and the environment has just moved.
+    // stack. Nobody reads the
+    // arguments any more, and the environment has just moved.
     let area = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, env_end - start) };
     let length = title.len().min(area.len() - 1);
     area.fill(0);
@@ -329,7 +355,8 @@ pub fn default_signal(signal: c_int) {
     let default = [0_u64; 4];
     let null = std::ptr::null::<u8>();
     // SIGKILL and SIGSTOP answer EINVAL: they cannot be anything but default.
-    let _ = syscall!("rt_sigaction", libc::SYS_rt_sigaction, signal, default.as_ptr(), null, 8);
+    let _ =
+        syscall!("rt_sigaction", libc::SYS_rt_sigaction, signal, default.as_ptr(), null, 8_usize);
 }
 
 /// The same for every signal, the two that libc keeps for itself included.
@@ -346,7 +373,7 @@ pub fn unblock_signals() -> Sys<()> {
         libc::SIG_SETMASK,
         &raw const none,
         std::ptr::null::<u8>(),
-        8
+        8_usize
     )
     .map(drop)
 }
@@ -395,18 +422,44 @@ pub fn close(fd: RawFd) {
     unsafe { libc::close(fd) };
 }
 
-/// close_range(2) with `CLOSE_RANGE_CLOEXEC`: everything from `first` on is closed by execve.
-pub fn cloexec_from(first: RawFd) -> Sys<()> {
-    syscall!("close_range", libc::SYS_close_range, first as c_uint, c_uint::MAX, 4_u32).map(drop)
+/// close_range(2) of everything above the standard streams but the descriptors in `keep`, which is put in
+/// order for that.
+pub fn close_all_but(keep: &mut [RawFd]) -> Sys<()> {
+    keep.sort_unstable();
+    let mut first: c_uint = 3;
+    for fd in keep.iter().map(|fd| *fd as c_uint).filter(|fd| *fd >= 3) {
+        if fd > first {
+            syscall!("close_range", libc::SYS_close_range, first, fd - 1, 0_u32)?;
+        }
+        first = fd + 1;
+    }
+    syscall!("close_range", libc::SYS_close_range, first, c_uint::MAX, 0_u32).map(drop)
+}
+
+/// fstatfs(2): is it a pipe without a name, pipe(7)?
+pub fn is_anonymous_pipe(fd: RawFd) -> bool {
+    const PIPEFS_MAGIC: i64 = 0x5049_5045;
+    // SAFETY: statfs is plain integers and filled by the kernel.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: writes one statfs structure that lives here.
+    let ret = unsafe { libc::fstatfs(fd, &raw mut stat) };
+    ret == 0 && stat.f_type as i64 == PIPEFS_MAGIC
 }
 
 /// dup3(2) without flags: `to` stays open across execve.
 pub fn dup2(from: RawFd, to: RawFd) -> Sys<()> {
     if from == to {
         // dup3 refuses that; what is wanted is only that it survives execve.
-        return syscall!("fcntl", libc::SYS_fcntl, from, libc::F_SETFD, 0).map(drop);
+        return syscall!("fcntl", libc::SYS_fcntl, from, libc::F_SETFD, 0_u64).map(drop);
     }
     syscall!("dup3", libc::SYS_dup3, from, to, 0).map(drop)
+}
+
+/// fcntl(2) `F_SETFL`: reads and writes of this open file no longer wait.
+pub fn set_nonblocking(fd: RawFd) -> Sys<()> {
+    let flags = syscall!("fcntl", libc::SYS_fcntl, fd, libc::F_GETFL, 0_u64)?;
+    let flags = flags as u64 | libc::O_NONBLOCK as u64;
+    syscall!("fcntl", libc::SYS_fcntl, fd, libc::F_SETFL, flags).map(drop)
 }
 
 /// write(2), once.
@@ -694,9 +747,9 @@ pub fn winsize(fd: RawFd) -> Option<(u16, u16)> {
     Some((size.ws_row, size.ws_col))
 }
 
-/// getxattr(2) of `security.capability`: would executing this file give capabilities?
+/// PARENT. getxattr(2) of `security.capability`: would executing this file give capabilities?
 pub fn has_file_capabilities(file: &OwnedFd) -> bool {
     let path = format!("/proc/self/fd/{}\0", file.as_raw_fd());
     let (name, null) = (c"security.capability", std::ptr::null_mut::<u8>());
-    syscall!("getxattr", libc::SYS_getxattr, path.as_ptr(), name.as_ptr(), null, 0).is_ok()
+    syscall!("getxattr", libc::SYS_getxattr, path.as_ptr(), name.as_ptr(), null, 0_usize).is_ok()
 }

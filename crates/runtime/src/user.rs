@@ -5,7 +5,7 @@
 //! root (CVE-2024-9676). They are opened inside the root, without blocking, and read up to a cap.
 
 use std::io::Read;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use nix::errno::Errno;
@@ -45,9 +45,17 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> nix::Resu
     Err(Errno::EAGAIN)
 }
 
+/// Opens for reading what an `O_PATH` descriptor refers to.
+pub fn reopen(file: &std::fs::File) -> nix::Result<std::fs::File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path.as_str(), flags, nix::sys::stat::Mode::empty()).map(Into::into)
+}
+
 /// Reads `path` below `root`, only where it is a regular file; `None` where there is no such file.
 pub fn read_in_root(root: BorrowedFd<'_>, path: &str) -> Result<Option<String>> {
-    let fd = match open_in_root(root, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY) {
+    // Looked at before it is opened: to open a device, as root, may already do something.
+    let fd = match open_in_root(root, path, OFlag::O_PATH) {
         Ok(fd) => fd,
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
         Err(errno) => {
@@ -70,6 +78,9 @@ pub fn read_in_root(root: BorrowedFd<'_>, path: &str) -> Result<Option<String>> 
     if metadata.size() > CAP {
         return refuse("larger than 8 MiB");
     }
+    let file = reopen(&file).map_err(|errno| {
+        Error::new(format!("cannot read /{path} of the container")).errno(errno)
+    })?;
     let mut bytes = Vec::new();
     file.take(CAP).read_to_end(&mut bytes).map_err(|e| Error::of_io("read", path.as_ref(), &e))?;
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
