@@ -347,12 +347,11 @@ fn much_pasted_at_a_program_that_does_not_read_blocks_nobody() {
         for verb in ["run", "exec"] {
             let sandbox = Sandbox::new(caller);
             let script = "stty raw -echo; echo ready; sleep 1000";
-            let mut terminal = match verb {
-                "run" => Terminal::run(&sandbox, &["-it", "--name", "c"], &["sh", "-c", script]),
-                _ => {
-                    sandbox.start(&["--name", "c"], &["sleep", "1000"]);
-                    Terminal::start(&sandbox, &["exec", "-it", "c", "sh", "-c", script])
-                }
+            let mut terminal = if verb == "run" {
+                Terminal::run(&sandbox, &["-it", "--name", "c"], &["sh", "-c", script])
+            } else {
+                sandbox.start(&["--name", "c"], &["sleep", "1000"]);
+                Terminal::start(&sandbox, &["exec", "-it", "c", "sh", "-c", script])
             };
             terminal.shows("ready");
             // More than every buffer on the way holds; a terminal that is full takes no more.

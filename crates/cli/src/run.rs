@@ -32,6 +32,11 @@ use crate::wishes::{self, PIDS_LIMIT, Wishes};
 pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
     let wishes = wishes::understand(args)?;
     terminal::check(args.process.interactive && args.process.tty && !args.detach)?;
+    if args.process.tty && !args.process.interactive && !args.detach && terminal::is_there() {
+        output::note(
+            "-t without -i: the program gets a terminal, but nothing that you type; -it passes that on",
+        );
+    }
     wishes.warnings.iter().for_each(|warning| output::note(warning));
     let id_map = id_map(store);
     if let Some(form) = args.dry_run {

@@ -495,7 +495,17 @@ pub(crate) fn remove_tree(folder: &Path, id_map: Option<&IdMap>) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         result => result,
     };
-    let Err(first) = remove() else { return Ok(()) };
+    let Err(mut first) = remove() else { return Ok(()) };
+    if first.raw_os_error() == Some(libc::EMFILE) {
+        // A descriptor for each level of a deep tree: as many as this user may have.
+        use nix::sys::resource::{Resource, getrlimit, setrlimit};
+        let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, hard)| hard);
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+        match remove() {
+            Ok(()) => return Ok(()),
+            Err(again) => first = again,
+        }
+    }
     if let (Some(map), true) = (id_map, idmap::needs_user_namespace()) {
         return idmap::in_user_namespace(map, || {
             remove().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))

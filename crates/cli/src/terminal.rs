@@ -53,6 +53,11 @@ impl Drop for RawMode {
     }
 }
 
+/// Is there somebody who could type?
+pub(crate) fn is_there() -> bool {
+    std::io::stdin().is_terminal()
+}
+
 /// `-it` shows the container's terminal on the caller's, so there must be one.
 pub(crate) fn check(wanted: bool) -> Result<()> {
     if !wanted || std::io::stdin().is_terminal() {
