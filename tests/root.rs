@@ -113,7 +113,7 @@ fn two_containers_on_one_root_do_not_see_each_others_files() {
         let sandbox = Sandbox::new(caller);
         let id = sandbox.start(&[], &["sh", "-c", "touch /mine; exec sleep 1000"]);
         minibox_tests::wait_until("it has written", || upper(&sandbox, &id).join("mine").exists());
-        sandbox.sh(&[], "ls /mine").code(1).says("No such file or directory");
+        sandbox.sh(&[], "cat /mine").code(1).says("No such file or directory");
     }
 }
 
