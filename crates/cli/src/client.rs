@@ -8,9 +8,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{MsgFlags, recv};
 
-use crate::monitor::{CHUNK, MESSAGE, tell, to_client, to_monitor};
+use crate::monitor::{CHUNK, MESSAGE, offer, tell, to_client, to_monitor};
 use crate::output;
 use crate::supervise::write_all;
 use crate::terminal;
@@ -107,15 +107,6 @@ pub(crate) fn attend(
                 return Ok(Attended::Left);
             }
         }
-    }
-}
-
-/// Sends a message if it is taken at once; else gives it back.
-fn offer(socket: &OwnedFd, message: Vec<u8>) -> Option<Vec<u8>> {
-    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-    match send(socket.as_raw_fd(), &message, flags) {
-        Err(Errno::EAGAIN | Errno::EINTR) => Some(message),
-        _ => None,
     }
 }
 

@@ -11,6 +11,9 @@ use crate::args::{ProcessArgs, RunArgs};
 use crate::host;
 use crate::wishes::{Wishes, bad, mount};
 
+/// The runtime-spec that a configuration is written to.
+pub(crate) const SPEC_VERSION: &str = "1.2.1";
+
 /// Hidden from the container: the kernel's memory, keys, timers, hardware and power readings.
 const MASKED: [&str; 13] = [
     "/proc/acpi",
@@ -82,7 +85,7 @@ pub(crate) struct Place<'a> {
 /// The whole OCI configuration.
 pub(crate) fn build(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> Result<oci::Spec> {
     let mut spec = oci::Spec::default();
-    spec.set_version(String::from("1.2.1"));
+    spec.set_version(String::from(SPEC_VERSION));
     spec.set_annotations(None);
     spec.set_hostname(Some(place.hostname.to_owned()));
     let mut root = oci::Root::default();

@@ -24,7 +24,7 @@ use crate::terminal;
 /// Runs it; the exit code for the caller's shell.
 pub(crate) fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
     // Whoever starts it holds its lock until its program runs: before that it has no root of its own.
-    drop(Lock::wait(&store.folder(&living::find(store, &args.container)?.record.id))?);
+    drop(Lock::wait(&store.folder(&store.find(&args.container)?.record.id))?);
     let container = living::find(store, &args.container)?;
     let (pid, pidfd) = container.hold_running()?;
     let spec = spec::load(&store.folder(&container.record.id))?;

@@ -33,9 +33,8 @@ use clap::Parser;
 use minibox_runtime::{Error, Result, step};
 
 use args::{Cli, Verb};
+use config::SPEC_VERSION;
 use store::Store;
-
-const SPEC_VERSION: &str = "1.2.1";
 
 fn main() -> ExitCode {
     let name = std::env::args_os().next().unwrap_or_default();

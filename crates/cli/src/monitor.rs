@@ -22,7 +22,7 @@ use nix::sys::termios::{self, SetArg, Termios};
 use crate::explain::Teller;
 use crate::log::Log;
 use crate::store::{Container, Exit, Record, Store, now};
-use crate::supervise::{Ended, reap};
+use crate::supervise::{self, Ended, reap};
 
 /// Most bytes of input or output in one message.
 pub(crate) const CHUNK: usize = 16 * 1024;
@@ -150,6 +150,15 @@ pub(crate) fn tell(client: &OwnedFd, kind: u8, rest: &[u8]) {
     let _ = send(client.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL);
 }
 
+/// Sends a message if it is taken at once; else gives it back.
+pub(crate) fn offer(socket: &OwnedFd, message: Vec<u8>) -> Option<Vec<u8>> {
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    match send(socket.as_raw_fd(), &message, flags) {
+        Err(Errno::EAGAIN | Errno::EINTR) => Some(message),
+        _ => None,
+    }
+}
+
 /// An error that another process has already put into words.
 pub(crate) fn error_of(code: u8, text: &[u8]) -> Error {
     let blames = [Blame::NotExecutable, Blame::NotFound];
@@ -203,20 +212,18 @@ fn be_the_monitor(birth: Birth<'_>, client: OwnedFd) -> ! {
 pub(crate) fn write_down_start(store: &Store, record: &mut Record, pid: i32) -> Result<()> {
     record.started = Some(now());
     let gone = || Error::new(format!("the new process {pid} vanished"));
-    write_state(store, record, ProcessId::of(pid).ok_or_else(gone)?)?;
+    write_state(store, &record.id, ProcessId::of(pid).ok_or_else(gone)?)?;
     store.save(record)
 }
 
-fn write_state(store: &Store, record: &Record, init: ProcessId) -> Result<()> {
+fn write_state(store: &Store, id: &str, init: ProcessId) -> Result<()> {
     let gone = || Error::new("/proc does not show this very process");
     let state = State {
         init,
         boot_id: state::boot_id(),
-        cgroup: record.cgroup.clone(),
         keeper: ProcessId::of(std::process::id() as i32).ok_or_else(gone)?,
-        started_at: now(),
     };
-    state::save(&store.run_folder(&record.id).join("state.json"), &state)
+    state::save(&store.run_folder(id).join("state.json"), &state)
 }
 
 /// Lets go of everything of the caller's: streams, folder, signals, every descriptor but those in
@@ -360,19 +367,15 @@ impl Monitor {
             self.untyped.clear();
             return;
         };
-        match sys::write(console.as_raw_fd(), &self.untyped) {
-            Ok(count) => drop(self.untyped.drain(..count)),
-            Err(fault) if matches!(fault.errno, Errno::EAGAIN | Errno::EINTR) => {}
-            Err(_) => self.untyped.clear(),
+        if !supervise::type_on(console.as_raw_fd(), &mut self.untyped) {
+            self.untyped.clear();
         }
     }
 
     /// Passes on to the owner what he has not taken yet.
     fn send_on(&mut self) {
-        let (Some(owner), Some(message)) = (&self.owner, self.unsent.take()) else { return };
-        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-        if let Err(Errno::EAGAIN | Errno::EINTR) = send(owner.socket.as_raw_fd(), &message, flags) {
-            self.unsent = Some(message);
+        if let (Some(owner), Some(message)) = (&self.owner, self.unsent.take()) {
+            self.unsent = offer(&owner.socket, message);
         }
     }
 
@@ -540,7 +543,7 @@ pub(crate) fn take_over(store: &Store, container: &Container) -> Result<()> {
             .ok_or_else(|| Error::new("somebody else was first"))?;
         let (pid, pidfd) = now.hold_running()?;
         let init = now.state.as_ref().map_or(ProcessId { pid, start_time: 0 }, |state| state.init);
-        write_state(store, &now.record, init)?;
+        write_state(store, id, init)?;
         let folder = store.run_folder(id);
         let pipes =
             if now.record.terminal { Pipes::default() } else { Pipes::open(&folder, false)? };

@@ -15,8 +15,6 @@ use oci_spec::runtime as oci;
 pub(crate) struct Patchwork {
     pub root: PathBuf,
     pub mounts: Vec<oci::Mount>,
-    /// Folders that stay empty because the host has mounts in them.
-    pub empty: Vec<String>,
 }
 
 /// The host's mount points strictly below `folder`, proc_pid_mountinfo(5).
@@ -35,7 +33,7 @@ pub(crate) fn make(rootfs: &Path, layer: &Path) -> Result<Patchwork> {
     let root = layer.join("root");
     let make = |path: &Path| fs::create_dir_all(path).map_err(|e| Error::of_io("make", path, &e));
     make(&root)?;
-    let mut patchwork = Patchwork { root: root.clone(), mounts: Vec::new(), empty: Vec::new() };
+    let mut patchwork = Patchwork { root: root.clone(), mounts: Vec::new() };
     let entries = fs::read_dir(rootfs).map_err(|e| Error::of_io("read", rootfs, &e))?;
     for entry in entries.flatten() {
         let (path, name) = (entry.path(), entry.file_name());
@@ -50,7 +48,6 @@ pub(crate) fn make(rootfs: &Path, layer: &Path) -> Result<Patchwork> {
                 continue;
             }
             if mounted.iter().any(|point| point.starts_with(&path)) || !readable {
-                patchwork.empty.push(name.to_string_lossy().into_owned());
                 continue;
             }
             let (upper, work) = (layer.join("upper").join(&name), layer.join("work").join(&name));

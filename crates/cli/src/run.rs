@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use minibox_runtime::cgroup::{self, Cgroup, Layout};
@@ -23,7 +22,7 @@ use crate::host;
 use crate::monitor::{self, Birth, MESSAGE, Pipes, to_client};
 use crate::output;
 use crate::patchwork;
-use crate::store::{self, Exit, Record, Store, now};
+use crate::store::{self, Exit, Record, Store, make_private, now};
 use crate::supervise::{self, Streams};
 use crate::terminal;
 use crate::wishes::{self, PIDS_LIMIT, Wishes};
@@ -90,7 +89,8 @@ fn cgroup_for(store: &Store, args: &RunArgs, id: &str) -> Result<Option<Cgroup>>
     .into_iter()
     .flatten()
     .collect();
-    if !cgroup::is_writable(&Layout::detect()) {
+    let layout = Layout::detect();
+    if !cgroup::is_writable(&layout) {
         if !asked.is_empty() {
             output::note(&format!(
                 "{} has no effect: this user may not make cgroups here; run as root for limits",
@@ -99,7 +99,7 @@ fn cgroup_for(store: &Store, args: &RunArgs, id: &str) -> Result<Option<Cgroup>>
         }
         return Ok(None);
     }
-    Cgroup::at(&Layout::detect(), &format!("{}/{id}", store.cgroup_parent)).map(Some)
+    Cgroup::at(&layout, &format!("{}/{id}", store.cgroup_parent)).map(Some)
 }
 
 fn new_record(args: &RunArgs, id_map: Option<IdMap>, id: &str, name: &str) -> Record {
@@ -156,13 +156,13 @@ fn prepare(
     }
     state::save(&folder.join("config.json"), &spec)?;
     let run_folder = store.run_folder(&id);
-    private_folder(&run_folder)?;
+    make_private(&run_folder)?;
     std::os::unix::fs::symlink(&folder, run_folder.join("data"))
         .map_err(|e| Error::of_io("make a link in", &run_folder, &e))?;
     make_missing_sources(wishes)?;
     if let Some(layer) = &record.layer {
         for part in ["upper", "work"] {
-            private_folder(&layer.join(part))?;
+            make_private(&layer.join(part))?;
         }
         copy_mode(&args.rootfs, &layer.join("upper"));
     }
@@ -189,7 +189,7 @@ fn say_what_is_not_seen(store: &Store, args: &RunArgs) {
     if args.rw || below.is_empty() {
         return;
     }
-    let key = format!("submounts-{:08x}", store::fnv(rootfs.as_os_str().as_encoded_bytes()));
+    let key = format!("submounts-{:08x}", store::fnv(&rootfs));
     let list: Vec<String> = below.iter().take(5).map(|point| point.display().to_string()).collect();
     let more = if below.len() > 5 { " …" } else { "" };
     let text = format!(
@@ -224,14 +224,6 @@ fn make_missing_sources(wishes: &Wishes) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn private_folder(path: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|e| Error::of_io("make the folder", path, &e))
 }
 
 /// The root of an overlay is the upper folder: it must look like the root it stands for.

@@ -103,7 +103,8 @@ pub(crate) fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
 }
 
-fn make_private(folder: &Path) -> Result<()> {
+/// A folder that only the caller may enter, made where it is missing.
+pub(crate) fn make_private(folder: &Path) -> Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|error| {
         Error::of_io("make the folder", folder, &error)
@@ -139,7 +140,7 @@ impl Store {
         let cgroup_parent = match &data {
             None => String::from("minibox"),
             // Another store must not take this one's cgroups for leftovers.
-            Some(folder) => format!("minibox-{:08x}", fnv(folder.as_os_str().as_encoded_bytes())),
+            Some(folder) => format!("minibox-{:08x}", fnv(folder)),
         };
         let store = Store {
             run: run.unwrap_or_else(default_run),
@@ -372,7 +373,7 @@ impl Store {
 
     /// Where layers may lie that cannot lie with the records; of this store alone.
     pub(crate) fn places_in_memory(&self) -> [PathBuf; 2] {
-        let name = format!("minibox-{}-{:08x}", Uid::effective(), fnv_of(&self.data));
+        let name = format!("minibox-{}-{:08x}", Uid::effective(), fnv(&self.data));
         [self.run.join("layers").join(&name), PathBuf::from("/dev/shm").join(name)]
     }
 
@@ -518,11 +519,8 @@ pub(crate) fn remove_tree(folder: &Path, id_map: Option<&IdMap>) -> Result<()> {
     Err(Error::of_io("remove", folder, &first))
 }
 
-fn fnv_of(path: &Path) -> u32 {
-    fnv(path.as_os_str().as_encoded_bytes())
-}
-
 /// FNV-1a, to tell stores apart in a cgroup's name.
-pub(crate) fn fnv(bytes: &[u8]) -> u32 {
+pub(crate) fn fnv(path: &Path) -> u32 {
+    let bytes = path.as_os_str().as_encoded_bytes();
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }

@@ -254,7 +254,7 @@ fn read_more(untyped: &mut Vec<u8>) -> bool {
 }
 
 /// Gives the program what it takes at once; false where it takes nothing any more.
-fn type_on(to: RawFd, untyped: &mut Vec<u8>) -> bool {
+pub(crate) fn type_on(to: RawFd, untyped: &mut Vec<u8>) -> bool {
     match sys::write(to, untyped) {
         Ok(count) => drop(untyped.drain(..count)),
         Err(fault) if matches!(fault.errno, Errno::EINTR | Errno::EAGAIN) => {}

@@ -255,11 +255,6 @@ impl Cgroup {
         if self.unified { self.folders.first().map(|(_, folder)| folder.as_path()) } else { None }
     }
 
-    /// Does any of the folders exist?
-    pub fn exists(&self) -> bool {
-        self.folders.iter().any(|(_, folder)| folder.is_dir())
-    }
-
     /// Every process in it and below, as this process's pid namespace numbers them.
     pub fn processes(&self) -> Vec<i32> {
         let mut all = Vec::new();

@@ -236,9 +236,9 @@ fn call_of_process(process: &ProcessPlan, step: Step, index: usize) -> String {
     match step {
         Step::Release | Step::Guard => String::from("prctl(PR_SET_PDEATHSIG, SIGKILL)"),
         Step::BecomeRoot => String::from("setresgid(0, 0, 0); setresuid(0, 0, 0)"),
-        Step::Setsid => {
-            String::from("close_range(3, ~0, CLOEXEC); sigaction(…, SIG_DFL); setsid()")
-        }
+        Step::Setsid => String::from(
+            "close_range(…) of all that is not needed; sigaction(…, SIG_DFL); setsid()",
+        ),
         Step::Keyring => String::from("keyctl(KEYCTL_JOIN_SESSION_KEYRING)"),
         Step::Loopback => String::from("ioctl(SIOCSIFFLAGS, lo, IFF_UP)"),
         Step::Console => {

@@ -40,12 +40,8 @@ pub struct State {
     pub init: ProcessId,
     /// Of the boot it was started in, random(4): tells a reboot.
     pub boot_id: String,
-    /// Path of its cgroup below each hierarchy, where it has one.
-    pub cgroup: Option<String>,
     /// Who looks after it: the monitor, or the process in the foreground.
     pub keeper: ProcessId,
-    /// When its program started, RFC 3339.
-    pub started_at: String,
 }
 
 /// Process state letter and start time of `pid`.
