@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
 use minibox_runtime::plan::{JoinPlan, plan_process};
-use minibox_runtime::state::Lock;
 use minibox_runtime::sys::{self, Forked};
 use minibox_runtime::user;
 use minibox_runtime::{Error, Result, Running, capabilities, join, spec};
@@ -23,9 +22,8 @@ use crate::terminal;
 
 /// Runs it; the exit code for the caller's shell.
 pub(crate) fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
-    // Whoever starts it holds its lock until its program runs: before that it has no root of its own.
-    drop(Lock::wait(&store.folder(&store.find(&args.container)?.record.id))?);
-    let container = living::find(store, &args.container)?;
+    // Before its program runs it has no root of its own.
+    let container = living::find_started(store, &args.container)?;
     let (pid, pidfd) = container.hold_running()?;
     let spec = spec::load(&store.folder(&container.record.id))?;
     let first =

@@ -46,7 +46,8 @@ fn wait_for_end(pidfd: &OwnedFd, limit: Option<Duration>) -> bool {
     }
 }
 
-/// Waits until the container's keeper has written down its end; settles it where there is none.
+/// Waits until the container's keeper has written down its end and given back what lived with it; settles
+/// it where there is no keeper.
 fn wait_for_record(store: &Store, id: &str) -> Result<Option<Container>> {
     let deadline = Instant::now() + Duration::from_secs(10);
     if let Some(keeper) = store.load(id)?.and_then(|c| c.state).map(|state| state.keeper)
@@ -60,7 +61,9 @@ fn wait_for_record(store: &Store, id: &str) -> Result<Option<Container>> {
             return Ok(None);
         };
         if container.record.exit.is_some() {
-            return Ok(Some(container));
+            // Its cgroup and run folder go a moment later, under its lock.
+            drop(Lock::wait(&store.folder(id))?);
+            return store.load(id);
         }
         if !container.is_kept() {
             store.settle(&container)?;
@@ -89,7 +92,7 @@ fn send(pidfd: &OwnedFd, signal: i32, name: &str) -> Result<()> {
 /// `minibox stop`: SIGTERM, patience, SIGKILL.
 pub(crate) fn stop(store: &Store, args: &StopArgs) -> u8 {
     for_each(&args.names, |name| {
-        let container = living::find(store, name)?;
+        let container = living::find_started(store, name)?;
         if let Some((pid, pidfd)) = container.hold()? {
             let deaf = !has_handler(pid, Signal::SIGTERM);
             send(&pidfd, Signal::SIGTERM as i32, name)?;
@@ -133,7 +136,7 @@ pub(crate) fn parse_signal(text: &str) -> Result<i32> {
 pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<u8> {
     let signal = parse_signal(&args.signal)?;
     Ok(for_each(&args.names, |name| {
-        let container = living::find(store, name)?;
+        let container = living::find_started(store, name)?;
         let (pid, pidfd) = container.hold_running()?;
         send(&pidfd, signal, name)?;
         let named = Signal::try_from(signal).ok();

@@ -1,5 +1,8 @@
 //! Finds a container and brings what is written down in line with the machine. Every verb comes by here.
 
+use std::time::{Duration, Instant};
+
+use minibox_runtime::state::Lock;
 use minibox_runtime::{Error, Result};
 
 use crate::monitor;
@@ -9,6 +12,20 @@ use crate::store::{Container, Status, Store};
 pub(crate) fn find(store: &Store, asked: &str) -> Result<Container> {
     let gone = || Error::new(format!("container {asked:?} has just been removed"));
     up_to_date(store, store.find(asked)?)?.ok_or_else(gone)
+}
+
+/// The same, once its start is over: whoever starts it holds its lock until its program runs, and a signal
+/// that came before would make a failed start of it. Not for ever, since `--step` may halt a start.
+pub(crate) fn find_started(store: &Store, asked: &str) -> Result<Container> {
+    let id = store.find(asked)?.record.id;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while store.folder(&id).exists()
+        && Lock::try_now(&store.folder(&id))?.is_none()
+        && Instant::now() < deadline
+    {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    find(store, asked)
 }
 
 /// A container as it is after whatever the machine did to it: ends are written down, and a container
