@@ -93,9 +93,8 @@ fn fail_at_every_step(caller: Caller) {
                 assert_eq!(ran.stdout, "", "{what}");
             } else {
                 assert_eq!(ran.code, 0, "{what} is not taken, so it cannot fail: {ran:?}");
-                wait_until("--rm removes it", || {
-                    entries(&sandbox.path("data/containers")).is_empty()
-                });
+                // Its name goes last.
+                wait_until("--rm removes it", || entries(&sandbox.path("data/names")).is_empty());
             }
             assert_nothing_is_left(&sandbox, &what);
             sandbox.check_empty();

@@ -1,7 +1,8 @@
-//! The client of a monitor: the caller's terminal on one side, the container's on the other.
+//! The client of a monitor: the caller's terminal or pipes on one side, the container on the other.
 
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Instant;
 
 use minibox_runtime::{Result, sys};
 use nix::errno::Errno;
@@ -10,20 +11,50 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{MsgFlags, recv};
 
-use crate::monitor::{CHUNK, MESSAGE, offer, tell, to_client, to_monitor};
+use crate::monitor::words::{
+    CHUNK, MESSAGE, error_of, message, offer, tell, to_client, to_monitor,
+};
 use crate::output;
-use crate::supervise::write_all;
+use crate::supervise::{explain_and_send, write_all};
 use crate::terminal;
+use crate::wishes::bad;
+
+/// How a client is with a container.
+#[derive(Debug)]
+pub(crate) struct Visit<'a> {
+    pub name: &'a str,
+    /// Its PID 1 on the host.
+    pub pid: i32,
+    /// It has a terminal.
+    pub tty: bool,
+    /// Input is passed on.
+    pub interactive: bool,
+    pub keys: DetachKeys,
+    /// It ends where this client ends without a word.
+    pub is_owner: bool,
+}
+
+/// How a client's time with a container ended.
+#[derive(Debug)]
+pub(crate) enum Attended {
+    /// With this code, and a note or nothing.
+    Ended(i32, String),
+    Left,
+    MonitorGone,
+    /// The caller's terminal is gone.
+    HungUp,
+    /// Whoever read the output is gone.
+    ReaderGone,
+}
 
 /// Stays until the container ends or the caller leaves it.
 pub(crate) fn attend(
     socket: &OwnedFd,
-    interactive: bool,
-    name: &str,
+    mut visit: Visit<'_>,
     signals: &SignalFd,
 ) -> Result<Attended> {
     let mut buffer = vec![0; MESSAGE];
-    let raw = if interactive { terminal::RawMode::enter() } else { None };
+    let raw = if visit.interactive && visit.tty { terminal::RawMode::enter() } else { None };
     let send_size = || {
         if let Some((rows, columns)) = terminal::size() {
             tell(socket, to_monitor::SIZE, &[rows.to_ne_bytes(), columns.to_ne_bytes()].concat());
@@ -31,10 +62,10 @@ pub(crate) fn attend(
     };
     send_size();
     let stdin = std::io::stdin();
-    let mut reading = interactive;
+    let mut reading = visit.interactive;
     // Input that the monitor has not taken yet; until then no more is read, but output still is.
     let mut unsent: Option<Vec<u8>> = None;
-    let mut keys = DetachKeys::default();
+    let mut second_chance: Option<Instant> = None;
     loop {
         let mut to_socket = PollFlags::POLLIN;
         to_socket.set(PollFlags::POLLOUT, unsent.is_some());
@@ -52,35 +83,21 @@ pub(crate) fn attend(
         if let Some(message) = unsent.take() {
             unsent = offer(socket, message);
         }
-        if ready[0] {
-            match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                // A monitor that ends with words of ours unread resets the line; its own last words come yet.
-                Err(Errno::EINTR | Errno::EAGAIN | Errno::ECONNRESET) => {}
-                Ok(0) | Err(_) => return Ok(Attended::MonitorGone),
-                Ok(count) => match buffer[0] {
-                    to_client::OUTPUT => {
-                        write_all(libc::STDOUT_FILENO, &buffer[1..count]);
-                    }
-                    to_client::ENDED if count >= 5 => {
-                        let code = i32::from_ne_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]);
-                        drop(raw);
-                        let note = String::from_utf8_lossy(&buffer[5..count]);
-                        if !note.is_empty() {
-                            output::note(&note);
-                        }
-                        return Ok(Attended::Ended(code));
-                    }
-                    _ => {}
-                },
-            }
+        if ready[0]
+            && let Some(end) = hear(socket, &mut buffer, visit.name)?
+        {
+            return Ok(end);
         }
         while let Ok(Some(info)) = signals.read_signal() {
-            match Signal::try_from(info.ssi_signo as i32) {
-                Ok(Signal::SIGWINCH) => send_size(),
-                // The terminal is gone: leaving without a word ends the container.
-                Ok(Signal::SIGHUP) => return Ok(Attended::HungUp),
-                Ok(signal) => tell(socket, to_monitor::SIGNAL, &[signal as u8]),
-                Err(_) => {}
+            let Ok(signal) = Signal::try_from(info.ssi_signo as i32) else { continue };
+            match signal {
+                Signal::SIGWINCH => send_size(),
+                // The terminal is gone: an owner who leaves without a word ends the container.
+                Signal::SIGHUP if visit.tty || !visit.is_owner => return Ok(Attended::HungUp),
+                signal => {
+                    let send = |signal| tell(socket, to_monitor::SIGNAL, &[signal as u8]);
+                    explain_and_send(visit.pid, signal, &mut second_chance, visit.name, send);
+                }
             }
         }
         if ready.get(2) == Some(&true) {
@@ -93,16 +110,18 @@ pub(crate) fn attend(
                 }
                 Ok(count) => count,
             };
-            let (bytes, leave) = keys.filter(&buffer[..count], stdin.is_terminal());
+            let is_typed = visit.tty && stdin.is_terminal();
+            let (bytes, leave) = visit.keys.filter(&buffer[..count], is_typed);
             if !bytes.is_empty() {
-                unsent = offer(socket, [&[to_monitor::INPUT], &bytes[..]].concat());
+                unsent = offer(socket, message(to_monitor::INPUT, &bytes));
             }
             if leave {
                 tell(socket, to_monitor::DETACH, &[]);
                 drop(raw);
                 output::print("\n");
+                let name = visit.name;
                 output::note(&format!(
-                    "left {name} running; `minibox ps` shows it, `minibox stop {name}` ends it"
+                    "left {name} running; `minibox attach {name}` comes back, `minibox stop {name}` ends it"
                 ));
                 return Ok(Attended::Left);
             }
@@ -110,40 +129,109 @@ pub(crate) fn attend(
     }
 }
 
-/// How a client's time with a container ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Attended {
-    Ended(i32),
-    Left,
-    MonitorGone,
-    HungUp,
+/// Hears one message and shows what it says; how it ended, where it has.
+fn hear(socket: &OwnedFd, buffer: &mut [u8], name: &str) -> Result<Option<Attended>> {
+    let count = match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+        // A monitor that ends with words of ours unread resets the line; its own last words come yet.
+        Err(Errno::EINTR | Errno::EAGAIN | Errno::ECONNRESET) => return Ok(None),
+        Ok(0) | Err(_) => return Ok(Some(Attended::MonitorGone)),
+        Ok(count) => count,
+    };
+    let (kind, rest) = (buffer[0], &buffer[1..count]);
+    match kind {
+        to_client::OUTPUT if !write_all(libc::STDOUT_FILENO, rest) => {
+            return Ok(Some(Attended::ReaderGone));
+        }
+        to_client::ERROR => drop(write_all(libc::STDERR_FILENO, rest)),
+        to_client::LOST => {
+            let lost = rest.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+            output::note(&format!(
+                "{lost} bytes of output went by while nobody took them here; `minibox logs {name}` has them"
+            ));
+        }
+        to_client::ENDED => {
+            let Some((code, note)) = rest.split_first_chunk() else { return Ok(None) };
+            return Ok(Some(Attended::Ended(
+                i32::from_ne_bytes(*code),
+                String::from_utf8_lossy(note).into_owned(),
+            )));
+        }
+        to_client::FAILED => {
+            let (code, text) = rest.split_first().unwrap_or((&125, &[]));
+            return Err(error_of(*code, text));
+        }
+        _ => {}
+    }
+    Ok(None)
 }
 
-/// Ctrl-P Ctrl-Q, docker's keys for leaving. A Ctrl-P alone is passed on with what follows it.
-#[derive(Debug, Default)]
-struct DetachKeys {
-    held: bool,
+/// The exit code for the caller's shell, and a word on an end that has one.
+pub(crate) fn exit_code(attended: Attended, name: &str) -> u8 {
+    match attended {
+        Attended::Ended(code, note) => {
+            if !note.is_empty() {
+                output::note(&note);
+            }
+            code as u8
+        }
+        Attended::Left => 0,
+        Attended::HungUp => 129,
+        Attended::ReaderGone => 141,
+        // The container's record must stay: it may still run.
+        Attended::MonitorGone => {
+            output::note(&format!(
+                "the monitor of {name} is gone; `minibox ps -a` shows what became of it"
+            ));
+            125
+        }
+    }
+}
+
+/// The keys for leaving. Those that begin like them are held back until it is clear what they are.
+#[derive(Debug, Clone)]
+pub(crate) struct DetachKeys {
+    keys: Vec<u8>,
+    /// How many of them have been typed.
+    typed: usize,
 }
 
 impl DetachKeys {
-    fn filter(&mut self, input: &[u8], is_terminal: bool) -> (Vec<u8>, bool) {
-        const FIRST: u8 = 0x10;
-        const SECOND: u8 = 0x11;
-        if !is_terminal {
+    /// Reads docker's spelling: letters and `ctrl-X`, parted by commas; empty for none.
+    pub(crate) fn parse(text: &str) -> Result<DetachKeys> {
+        let wrong = || {
+            bad("--detach-keys", text, "letters and ctrl-LETTER, parted by commas: ctrl-p,ctrl-q")
+        };
+        let key =
+            |word: &str| match (word.strip_prefix("ctrl-").map(str::as_bytes), word.as_bytes()) {
+                (Some([letter @ b'a'..=b'z']), _) => Ok(letter - b'a' + 1),
+                (Some(b"@"), _) => Ok(0),
+                (Some([letter @ (b'[' | b'\\' | b']' | b'^' | b'_')]), _) => Ok(letter - b'@'),
+                (None, [letter]) if letter.is_ascii_graphic() => Ok(*letter),
+                _ => Err(wrong()),
+            };
+        let words = text.split(',').filter(|_| !text.is_empty());
+        Ok(DetachKeys { keys: words.map(key).collect::<Result<_>>()?, typed: 0 })
+    }
+
+    /// What is to be passed on of `input`, and whether the keys were typed.
+    fn filter(&mut self, input: &[u8], is_typed: bool) -> (Vec<u8>, bool) {
+        if !is_typed || self.keys.is_empty() {
             return (input.to_vec(), false);
         }
-        let mut bytes = Vec::with_capacity(input.len() + 1);
+        let mut bytes = Vec::with_capacity(input.len() + self.typed);
         for &byte in input {
-            if std::mem::take(&mut self.held) {
-                if byte == SECOND {
-                    return (bytes, true);
-                }
-                bytes.push(FIRST);
+            if byte != self.keys[self.typed] {
+                bytes.extend_from_slice(&self.keys[..self.typed]);
+                self.typed = 0;
             }
-            if byte == FIRST {
-                self.held = true;
+            if byte == self.keys[self.typed] {
+                self.typed += 1;
             } else {
                 bytes.push(byte);
+            }
+            if self.typed == self.keys.len() {
+                self.typed = 0;
+                return (bytes, true);
             }
         }
         (bytes, false)
@@ -156,10 +244,21 @@ mod tests {
 
     #[test]
     fn ctrl_p_ctrl_q_leaves_and_nothing_else_is_lost() {
-        let mut keys = DetachKeys::default();
+        let mut keys = DetachKeys::parse("ctrl-p,ctrl-q").unwrap();
+        let fresh = keys.clone();
         assert_eq!(keys.filter(b"ab\x10", true), (b"ab".to_vec(), false));
         assert_eq!(keys.filter(b"c", true), (b"\x10c".to_vec(), false));
         assert_eq!(keys.filter(b"d\x10\x10\x11", true), (b"d\x10".to_vec(), true));
-        assert_eq!(DetachKeys::default().filter(b"\x10\x11", false), (b"\x10\x11".to_vec(), false));
+        assert_eq!(fresh.clone().filter(b"\x10\x11", false), (b"\x10\x11".to_vec(), false));
+    }
+
+    #[test]
+    fn keys_as_docker_spells_them() {
+        assert_eq!(DetachKeys::parse("ctrl-a,x").unwrap().keys, [1, b'x']);
+        assert_eq!(DetachKeys::parse("ctrl-@,ctrl-[,ctrl-_").unwrap().keys, [0, 27, 31]);
+        assert!(DetachKeys::parse("").unwrap().keys.is_empty());
+        for wrong in ["ctrl-", "ctrl-1", "ab", "ctrl-a,,b", "한"] {
+            assert!(DetachKeys::parse(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -7,9 +7,9 @@ use minibox_runtime::user::User;
 use minibox_runtime::{DEFAULT_PATH, Error, Result};
 use oci_spec::runtime as oci;
 
-use crate::args::{ProcessArgs, RunArgs};
+use crate::args::CreateArgs;
 use crate::host;
-use crate::wishes::{Wishes, bad, mount};
+use crate::wishes::{Wishes, mount};
 
 /// The runtime-spec that a configuration is written to.
 pub(crate) const SPEC_VERSION: &str = "1.2.1";
@@ -44,33 +44,26 @@ pub(crate) struct OwnFiles {
 }
 
 /// The environment of a process: the image's usual, then what was asked for.
-pub(crate) fn environment(args: &ProcessArgs, home: &str, hostname: &str) -> Result<Vec<String>> {
+pub(crate) fn environment(tty: bool, asked: &[String], home: &str, hostname: &str) -> Vec<String> {
     let mut env = vec![
         format!("PATH={DEFAULT_PATH}"),
         format!("HOSTNAME={hostname}"),
         format!("HOME={home}"),
     ];
-    if args.tty {
+    if tty {
         env.push(String::from("TERM=xterm"));
         // Without it a shell takes the letters of most languages for noise.
         env.push(String::from("LANG=C.UTF-8"));
     }
-    for wish in &args.env {
-        let (key, value) = match wish.split_once('=') {
-            Some((key, value)) => (key, Some(value.to_owned())),
-            // Like docker: a variable that the caller does not have is not set.
-            None => (wish.as_str(), std::env::var(wish).ok()),
-        };
-        if key.is_empty() {
-            return Err(bad("--env", wish, "KEY=VALUE, or KEY to pass yours on"));
-        }
+    for wish in asked {
+        let (key, is_set) = wish.split_once('=').map_or((wish.as_str(), false), |(k, _)| (k, true));
         let prefix = format!("{key}=");
         env.retain(|entry| !entry.starts_with(&prefix));
-        if let Some(value) = value {
-            env.push(prefix + &value);
+        if is_set {
+            env.push(wish.clone());
         }
     }
-    Ok(env)
+    env
 }
 
 /// What a config needs to know beside the arguments.
@@ -83,39 +76,34 @@ pub(crate) struct Place<'a> {
 }
 
 /// The whole OCI configuration.
-pub(crate) fn build(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> Result<oci::Spec> {
+pub(crate) fn build(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> Result<oci::Spec> {
     let mut spec = oci::Spec::default();
     spec.set_version(String::from(SPEC_VERSION));
-    spec.set_annotations(None);
+    let annotations = wishes.annotations.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+    spec.set_annotations(Some(annotations).filter(|_| !wishes.annotations.is_empty()));
     spec.set_hostname(Some(place.hostname.to_owned()));
+    spec.set_domainname(args.namespaces.domainname.clone());
     let mut root = oci::Root::default();
     root.set_path(std::path::absolute(&args.rootfs).unwrap_or_else(|_| args.rootfs.clone()));
-    root.set_readonly(Some(args.read_only));
+    root.set_readonly(Some(args.mounts.read_only));
     spec.set_root(Some(root));
     spec.set_mounts(Some(mounts(args, wishes, place)));
-    spec.set_process(Some(process(&args.process, &args.command, wishes, place.hostname)?));
+    spec.set_process(Some(process(args.process.tty, wishes, place.hostname)?));
     spec.set_linux(Some(linux(args, wishes, place)));
     Ok(spec)
 }
 
-fn process(
-    args: &ProcessArgs,
-    command: &[String],
-    wishes: &Wishes,
-    hostname: &str,
-) -> Result<oci::Process> {
+fn process(tty: bool, wishes: &Wishes, hostname: &str) -> Result<oci::Process> {
+    let program = &wishes.program;
     let mut process = oci::Process::default();
-    process.set_terminal(Some(args.tty));
-    process.set_args(Some(command.to_vec()));
-    process.set_env(Some(environment(args, &wishes.user.home, hostname)?));
-    process.set_user(oci_user(&wishes.user));
-    let cwd = args.workdir.as_deref().unwrap_or("/");
-    if !cwd.starts_with('/') {
-        return Err(bad("--workdir", cwd, "an absolute path in the container"));
-    }
-    process.set_cwd(PathBuf::from(cwd));
-    process.set_no_new_privileges(Some(wishes.no_new_privs));
-    process.set_capabilities(Some(capability_sets(&wishes.capabilities, wishes.user.uid)));
+    process.set_terminal(Some(tty));
+    process.set_args(Some(program.args.clone()));
+    process.set_env(Some(environment(tty, &program.env, &program.user.home, hostname)));
+    process.set_user(oci_user(&program.user));
+    process.set_cwd(program.cwd.clone());
+    process.set_no_new_privileges(Some(wishes.privileges.no_new_privs));
+    process
+        .set_capabilities(Some(capability_sets(&wishes.privileges.capabilities, program.user.uid)));
     // A core dump of a container would land wherever the host's core_pattern says.
     let core = oci::PosixRlimitBuilder::default()
         .typ(oci::PosixRlimitType::RlimitCore)
@@ -148,8 +136,8 @@ pub(crate) fn capability_sets(set: &oci::Capabilities, uid: u32) -> oci::LinuxCa
     sets
 }
 
-fn mounts(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mount> {
-    let ro = if args.privileged { "rw" } else { "ro" };
+fn mounts(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mount> {
+    let ro = if args.security.privileged { "rw" } else { "ro" };
     let safe = ["nosuid", "nodev", "noexec"];
     // Group 5 is tty nearly everywhere; with a single id there is no group but one's own.
     let no_tty_group = place.id_map.map_or_else(|| !host::has_group(5), IdMap::is_single);
@@ -158,7 +146,7 @@ fn mounts(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mount>
         pts.push("gid=5");
     }
     // Without a network namespace of its own a user namespace may not mount sysfs anew.
-    let sys = if wishes.host_network && place.id_map.is_some() {
+    let sys = if wishes.namespaces.host_network && place.id_map.is_some() {
         mount("bind", "/sys", "/sys", &["rbind", "nosuid", "nodev", "noexec", ro])
     } else {
         mount("sysfs", "sysfs", "/sys", &["nosuid", "nodev", "noexec", ro])
@@ -184,7 +172,7 @@ fn mounts(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mount>
         mount("mqueue", "mqueue", "/dev/mqueue", &safe),
         sys,
     ];
-    if !(wishes.host_network && place.id_map.is_some()) {
+    if !(wishes.namespaces.host_network && place.id_map.is_some()) {
         mounts.push(mount(
             "cgroup",
             "cgroup",
@@ -195,7 +183,7 @@ fn mounts(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mount>
     mounts.push(own(&place.files.hosts, "/etc/hosts"));
     mounts.push(own(&place.files.hostname, "/etc/hostname"));
     mounts.push(own(&place.files.resolv_conf, "/etc/resolv.conf"));
-    let asked = wishes.tmpfs.iter().chain(&wishes.volumes).cloned();
+    let asked = wishes.mounts.tmpfs.iter().chain(&wishes.mounts.volumes).cloned();
     let mut asked: Vec<oci::Mount> = asked.collect();
     // A mount below another must come after it, whatever the order on the command line.
     asked.sort_by_key(|mount| mount.destination().components().count());
@@ -203,10 +191,10 @@ fn mounts(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mount>
     mounts
 }
 
-fn linux(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Linux {
+fn linux(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Linux {
     use oci::LinuxNamespaceType as Kind;
     let mut kinds = vec![Kind::Pid, Kind::Mount, Kind::Ipc, Kind::Uts, Kind::Cgroup];
-    if !wishes.host_network {
+    if !wishes.namespaces.host_network {
         kinds.push(Kind::Network);
     }
     if place.id_map.is_some() {
@@ -220,10 +208,10 @@ fn linux(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Linux {
     let mut linux = oci::Linux::default();
     linux.set_namespaces(Some(kinds.into_iter().map(namespace).collect()));
     let strings = |paths: &[&str]| Some(paths.iter().map(|&path| path.to_owned()).collect());
-    linux.set_masked_paths(if args.privileged { None } else { strings(&MASKED) });
-    linux.set_readonly_paths(if args.privileged { None } else { strings(&READONLY) });
+    linux.set_masked_paths(strings(&MASKED).filter(|_| wishes.privileges.masked));
+    linux.set_readonly_paths(strings(&READONLY).filter(|_| wishes.privileges.masked));
     linux.set_cgroups_path(place.cgroup.map(|path| PathBuf::from("/").join(path)));
-    linux.set_resources(Some(resources(args, wishes, place)));
+    linux.set_resources(Some(resources(wishes, place)));
     if let Some(map) = place.id_map {
         let mappings = |ranges: &[Range]| {
             let mapping = |range: &Range| {
@@ -236,7 +224,7 @@ fn linux(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Linux {
         linux.set_uid_mappings(mappings(&map.uids));
         linux.set_gid_mappings(mappings(&map.gids));
     }
-    if !wishes.host_network {
+    if !wishes.namespaces.host_network {
         // In a network of its own a port below 1024 harms nobody, and ping needs no raw socket.
         let last = place.id_map.map_or_else(host::last_group, |map| {
             map.gids.iter().map(|r| r.inside + (r.size - 1)).max().unwrap_or(0)
@@ -249,30 +237,30 @@ fn linux(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Linux {
             pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
         ));
     }
-    if args.privileged {
+    if args.security.privileged {
         linux.set_devices(Some(host::devices()));
     }
     linux
 }
 
-fn resources(args: &RunArgs, wishes: &Wishes, place: &Place<'_>) -> oci::LinuxResources {
+fn resources(wishes: &Wishes, place: &Place<'_>) -> oci::LinuxResources {
     let mut resources = oci::LinuxResources::default();
     if place.cgroup.is_none() {
         return resources;
     }
-    if args.pids_limit > 0 {
+    if wishes.limits.pids > 0 {
         let mut pids = oci::LinuxPids::default();
-        pids.set_limit(args.pids_limit);
+        pids.set_limit(wishes.limits.pids);
         resources.set_pids(Some(pids));
     }
-    if let Some(limit) = wishes.memory {
+    if let Some(limit) = wishes.limits.memory {
         let mut memory = oci::LinuxMemory::default();
         memory.set_limit(Some(limit));
         // Docker's default: as much swap again.
         memory.set_swap(Some(limit.saturating_mul(2)));
         resources.set_memory(Some(memory));
     }
-    if let Some(quota) = wishes.cpu_quota {
+    if let Some(quota) = wishes.limits.cpu_quota {
         let mut cpu = oci::LinuxCpu::default();
         cpu.set_period(Some(100_000));
         cpu.set_quota(Some(quota));

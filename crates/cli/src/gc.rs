@@ -10,7 +10,7 @@ use minibox_runtime::state::Lock;
 
 use crate::args::GcArgs;
 use crate::output;
-use crate::store::{Status, Store, is_id, kill_all_of, remove_tree};
+use crate::store::{Store, is_id, kill_all_of, remove_tree};
 
 /// `minibox gc`.
 pub(crate) fn gc(store: &Store, args: &GcArgs) -> Result<u8> {
@@ -57,10 +57,7 @@ impl Sweep<'_> {
                 self.clear_folder(&id, &folder)?;
             } else if let Ok(Some(container)) = self.store.load(&id) {
                 drop(lock);
-                let is_over = container.record.exit.is_none()
-                    && container.status() != Status::Running
-                    && !container.is_kept();
-                if is_over {
+                if container.is_forsaken() {
                     let name = &container.record.name;
                     self.found(&format!("a container whose end nobody wrote down: {name}"));
                     if self.clear {
@@ -129,7 +126,7 @@ impl Sweep<'_> {
         for id in cgroup::children(&Layout::detect(), &self.store.cgroup_parent) {
             // One that cannot be read, or is being made, has a folder; its turn comes with that.
             let is_over = match self.store.load(&id) {
-                Ok(Some(container)) => container.record.exit.is_some(),
+                Ok(Some(container)) => container.record.exit.is_some() && !container.is_kept(),
                 _ => !self.store.folder(&id).exists(),
             };
             if is_over {

@@ -11,7 +11,7 @@ use minibox_runtime::sys::{self, Forked};
 use minibox_runtime::{Error, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::monitor;
+use crate::quiet;
 use crate::store::{Exit, Store, now};
 
 /// Starts the guardian of container `id`, whose PID 1 is the caller's child `pid`.
@@ -28,7 +28,7 @@ pub(crate) fn start(store: &Store, id: &str, name: &str, pid: i32) -> Result<()>
 
 fn guard(store: &Store, id: &str, name: &str, container: &OwnedFd, keeper: &OwnedFd) -> ! {
     let _ = sys::setsid();
-    monitor::become_quiet(name, &[container.as_raw_fd(), keeper.as_raw_fd()]);
+    quiet::become_quiet(name, &[container.as_raw_fd(), keeper.as_raw_fd()]);
     let mut ends = [container, keeper].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
     while poll(&mut ends, PollTimeout::NONE).is_err() {}
     if !ends[0].any().unwrap_or(false) {

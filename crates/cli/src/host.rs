@@ -70,18 +70,29 @@ pub(crate) fn hostname() -> String {
     nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
 }
 
-/// /etc/resolv.conf for a container: the host's where it shares the network, otherwise none.
-pub(crate) fn resolv_conf(host_network: bool) -> String {
+/// /etc/resolv.conf for a container: what was asked for, the host's where it shares the network,
+/// otherwise none.
+pub(crate) fn resolv_conf(host_network: bool, asked: &[String]) -> String {
+    if !asked.is_empty() {
+        return asked.join("\n") + "\n";
+    }
     if host_network {
         return std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     }
     String::from("# This container has a network of its own, with nothing but lo in it.\n")
 }
 
-/// /etc/hosts for a container: the host's where it shares the network.
-pub(crate) fn hosts(host_network: bool, hostname: &str) -> String {
-    if host_network {
-        return std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+/// /etc/hosts for a container: the host's where it shares the network; then what was asked for, address
+/// and name.
+pub(crate) fn hosts(host_network: bool, hostname: &str, asked: &[(String, String)]) -> String {
+    let mut text = if host_network {
+        std::fs::read_to_string("/etc/hosts").unwrap_or_default()
+    } else {
+        format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+    };
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
     }
-    format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+    text.extend(asked.iter().map(|(address, name)| format!("{address}\t{name}\n")));
+    text
 }

@@ -7,25 +7,15 @@ use minibox_runtime::state::{self, Lock};
 use minibox_runtime::{Error, Result, sys};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 
-use crate::args::{KillArgs, Names, RmArgs, StopArgs};
+use crate::args::{KillArgs, Names, RestartArgs, RmArgs, StopArgs};
 use crate::living;
+use crate::monitor::Company;
+use crate::monitor::words::{self, to_monitor};
 use crate::output;
-use crate::store::{Container, Status, Store};
-use crate::supervise::has_handler;
-
-/// Does `work` for each name and goes on after an error; the exit code, 1 if any failed.
-fn for_each(names: &Names, mut work: impl FnMut(&str) -> Result<()>) -> u8 {
-    let mut failed = false;
-    for name in &names.containers {
-        if let Err(error) = work(name) {
-            output::error(&error);
-            failed = true;
-        }
-    }
-    u8::from(failed)
-}
+use crate::signals::{self, has_handler};
+use crate::start;
+use crate::store::{Container, Halted, Status, Store};
 
 /// Waits until the process has ended, at most `limit`; did it?
 fn wait_for_end(pidfd: &OwnedFd, limit: Option<Duration>) -> bool {
@@ -60,12 +50,12 @@ fn wait_for_record(store: &Store, id: &str) -> Result<Option<Container>> {
         let Some(container) = store.load(id)? else {
             return Ok(None);
         };
-        if container.record.exit.is_some() {
+        if matches!(container.status(), Status::Exited) && container.record.exit.is_some() {
             // Its cgroup and run folder go a moment later, under its lock.
             drop(Lock::wait(&store.folder(id))?);
             return store.load(id);
         }
-        if !container.is_kept() {
+        if container.is_forsaken() {
             store.settle(&container)?;
         }
         if Instant::now() > deadline {
@@ -79,6 +69,20 @@ fn wait_for_record(store: &Store, id: &str) -> Result<Option<Container>> {
     }
 }
 
+/// Writes down that somebody wants its end, so that no policy starts it again; and tells its monitor.
+fn halt(store: &Store, id: &str, who: Halted) -> Result<()> {
+    let Some(_lock) = Lock::wait(&store.folder(id))? else { return Ok(()) };
+    let Some(mut container) = store.load(id)? else { return Ok(()) };
+    container.record.halted = Some(who);
+    store.save(&container.record)?;
+    if container.status() == Status::Restarting
+        && let Ok(monitor) = words::visit(&store.run_folder(id))
+    {
+        words::tell(&monitor, to_monitor::LOOK, &[]);
+    }
+    Ok(())
+}
+
 /// Sends a signal; one that comes after the end is no error.
 fn send(pidfd: &OwnedFd, signal: i32, name: &str) -> Result<()> {
     match sys::pidfd_send_signal(pidfd.as_raw_fd(), signal) {
@@ -89,72 +93,109 @@ fn send(pidfd: &OwnedFd, signal: i32, name: &str) -> Result<()> {
     }
 }
 
-/// `minibox stop`: SIGTERM, patience, SIGKILL.
-pub(crate) fn stop(store: &Store, args: &StopArgs) -> u8 {
-    for_each(&args.names, |name| {
+/// How `stop` and `restart` ask.
+struct Asking {
+    /// Seconds; below 0: for ever. None: as the container was made.
+    time: Option<i64>,
+    signal: Option<i32>,
+    who: Halted,
+}
+
+impl Asking {
+    fn new(time: Option<i64>, signal: Option<&str>, who: Halted) -> Result<Asking> {
+        let signal = signal.map(|text| signals::parse("--signal", text)).transpose()?;
+        Ok(Asking { time, signal, who })
+    }
+
+    /// Asks for the end, waits, kills; returns when all is written down.
+    fn ask(&self, store: &Store, name: &str) -> Result<()> {
         let container = living::find_started(store, name)?;
+        let record = &container.record;
+        if matches!(container.status(), Status::Running | Status::Restarting) {
+            halt(store, &record.id, self.who)?;
+        }
+        let seconds = self.time.unwrap_or(record.settings.stop_timeout);
+        let signal = self.signal.unwrap_or(record.settings.stop_signal);
         if let Some((pid, pidfd)) = container.hold()? {
-            let deaf = !has_handler(pid, Signal::SIGTERM);
-            send(&pidfd, Signal::SIGTERM as i32, name)?;
-            if !wait_for_end(&pidfd, Some(Duration::from_secs(args.time.into()))) {
+            let deaf = !has_handler(pid, signal) && signal != libc::SIGKILL;
+            send(&pidfd, signal, name)?;
+            let limit = u64::try_from(seconds).ok().map(Duration::from_secs);
+            if !wait_for_end(&pidfd, limit) {
+                let signal = signals::name(signal);
                 let why = if deaf {
-                    "PID 1 of a pid namespace receives only signals it has a handler for, and this program has none for SIGTERM"
+                    format!(
+                        "PID 1 of a pid namespace receives only signals it has a handler for, and this program has none for {signal}"
+                    )
                 } else {
-                    "the program caught SIGTERM and went on"
+                    format!("the program caught {signal} and went on")
                 };
                 output::note(&format!(
-                    "{name} did not end within {} s, so it is killed: {why}",
-                    args.time
+                    "{name} did not end within {seconds} s, so it is killed: {why}"
                 ));
-                send(&pidfd, Signal::SIGKILL as i32, name)?;
+                send(&pidfd, libc::SIGKILL, name)?;
                 wait_for_end(&pidfd, None);
             }
         }
         if container.status() != Status::Created {
-            wait_for_record(store, &container.record.id)?;
+            wait_for_record(store, &record.id)?;
         }
-        output::print(&format!("{name}\n"));
         Ok(())
-    })
+    }
 }
 
-/// A signal by name (with or without SIG) or number.
-pub(crate) fn parse_signal(text: &str) -> Result<i32> {
-    let wrong = || {
-        Error::new(format!("--signal {text:?} is not a signal"))
-            .hint("names and numbers stand in signal(7): KILL, TERM, HUP, 9 …")
-    };
-    if let Ok(number) = text.parse::<i32>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err(wrong()) };
+/// `minibox stop`.
+pub(crate) fn stop(store: &Store, args: &StopArgs) -> Result<u8> {
+    let who = if args.at_shutdown { Halted::Shutdown } else { Halted::User };
+    let asking = Asking::new(args.time, args.signal.as_deref(), who)?;
+    let mut names = args.containers.clone();
+    if args.at_shutdown {
+        let is_up = |c: &Container| matches!(c.status(), Status::Running | Status::Restarting);
+        names.extend(store.all().into_iter().filter(is_up).map(|c| c.record.name));
     }
-    let upper = text.to_ascii_uppercase();
-    let full = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
-    full.parse::<Signal>().map(|signal| signal as i32).map_err(|_| wrong())
+    Ok(output::for_each(&names, |name| {
+        asking.ask(store, name)?;
+        output::print(&format!("{name}\n"));
+        Ok(())
+    }))
+}
+
+/// `minibox restart`.
+pub(crate) fn restart(store: &Store, args: &RestartArgs) -> Result<u8> {
+    let asking = Asking::new(args.time, args.signal.as_deref(), Halted::User)?;
+    Ok(output::for_each(&args.names.containers, |name| {
+        let container = living::find_started(store, name)?;
+        if container.record.auto_remove && container.status() == Status::Running {
+            return Err(Error::new(format!("{name} was made with --rm: when it ends, it is gone"))
+                .hint("run it without --rm to be able to restart it"));
+        }
+        asking.ask(store, name)?;
+        start::begin(store, name, Company::Nobody)?;
+        output::print(&format!("{name}\n"));
+        Ok(())
+    }))
 }
 
 /// `minibox kill`.
 pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<u8> {
-    let signal = parse_signal(&args.signal)?;
-    Ok(for_each(&args.names, |name| {
+    let signal = signals::parse("--signal", &args.signal)?;
+    Ok(output::for_each(&args.names.containers, |name| {
         let container = living::find_started(store, name)?;
         let (pid, pidfd) = container.hold_running()?;
+        if signal == libc::SIGKILL || signal == container.record.settings.stop_signal {
+            halt(store, &container.record.id, Halted::User)?;
+        }
         send(&pidfd, signal, name)?;
-        let named = Signal::try_from(signal).ok();
-        match named {
-            Some(Signal::SIGKILL) => {
+        match signal {
+            libc::SIGKILL => {
                 wait_for_end(&pidfd, Some(Duration::from_secs(10)));
                 wait_for_record(store, &container.record.id)?;
             }
-            Some(signal)
-                if signal != Signal::SIGSTOP
-                    && signal != Signal::SIGCONT
-                    && !has_handler(pid, signal) =>
-            {
-                output::note(&format!(
-                    "{name} has no handler for {signal}, and PID 1 of a pid namespace receives only signals it handles: nothing happens"
-                ));
-            }
-            _ => {}
+            libc::SIGSTOP | libc::SIGCONT => {}
+            _ if has_handler(pid, signal) => {}
+            _ => output::note(&format!(
+                "{name} has no handler for {}, and PID 1 of a pid namespace receives only signals it handles: nothing happens",
+                signals::name(signal)
+            )),
         }
         output::print(&format!("{name}\n"));
         Ok(())
@@ -163,12 +204,22 @@ pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<u8> {
 
 /// `minibox wait`.
 pub(crate) fn wait(store: &Store, names: &Names) -> u8 {
-    for_each(names, |name| {
-        let container = living::find(store, name)?;
-        if let Some((_, pidfd)) = container.hold()? {
-            wait_for_end(&pidfd, None);
+    output::for_each(&names.containers, |name| {
+        let mut container = living::find(store, name)?;
+        let id = container.record.id.clone();
+        // One that was never started is waited for too, and one that is started again and again.
+        while matches!(container.status(), Status::Created | Status::Running | Status::Restarting) {
+            match container.hold()? {
+                Some((_, pidfd)) => drop(wait_for_end(&pidfd, None)),
+                None => std::thread::sleep(Duration::from_millis(50)),
+            }
+            let Some(now) = store.load(&id)?.map(|now| living::up_to_date(store, now)) else {
+                break;
+            };
+            let Some(now) = now? else { break };
+            container = now;
         }
-        let ended = wait_for_record(store, &container.record.id)?;
+        let ended = wait_for_record(store, &id)?;
         let exit = ended.and_then(|c| c.record.exit);
         if exit.is_none() {
             return Err(Error::new(format!(
@@ -183,7 +234,7 @@ pub(crate) fn wait(store: &Store, names: &Names) -> u8 {
 
 /// `minibox rm`.
 pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
-    for_each(&args.names, |name| {
+    output::for_each(&args.names.containers, |name| {
         let container = match living::find(store, name) {
             Ok(container) => container,
             Err(_) if args.force && store.find(name).is_err() => {
@@ -191,12 +242,15 @@ pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
             }
             Err(error) => return Err(error),
         };
+        if args.force && matches!(container.status(), Status::Running | Status::Restarting) {
+            halt(store, &container.record.id, Halted::User)?;
+        }
         if let Some((_, pidfd)) = container.hold()? {
             if !args.force {
                 return Err(Error::new(format!("{name} is running"))
                     .hint(format!("`minibox stop {name}` first, or `minibox rm -f {name}`")));
             }
-            send(&pidfd, Signal::SIGKILL as i32, name)?;
+            send(&pidfd, libc::SIGKILL, name)?;
             wait_for_end(&pidfd, Some(Duration::from_secs(10)));
         }
         let id = &container.record.id;
@@ -212,19 +266,4 @@ pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
         output::print(&format!("{name}\n"));
         Ok(())
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_by_name_and_number() {
-        for (text, number) in [("KILL", 9), ("sigterm", 15), ("SIGHUP", 1), ("9", 9), ("64", 64)] {
-            assert_eq!(parse_signal(text).unwrap(), number);
-        }
-        for text in ["", "0", "65", "-9", "NOPE", "SIG"] {
-            assert!(parse_signal(text).is_err(), "{text}");
-        }
-    }
 }

@@ -31,16 +31,16 @@ pub(crate) fn find_started(store: &Store, asked: &str) -> Result<Container> {
 /// A container as it is after whatever the machine did to it: ends are written down, and a container
 /// whose monitor was killed gets a new one. `None` where it is gone.
 pub(crate) fn up_to_date(store: &Store, container: Container) -> Result<Option<Container>> {
-    if container.record.exit.is_some() || container.is_kept() {
-        return Ok(Some(container));
-    }
     let id = container.record.id.clone();
-    if container.status() == Status::Running {
-        if container.record.monitored {
-            monitor::take_over(store, &container)?;
-        }
-    } else {
+    if container.is_forsaken() {
         store.settle(&container)?;
+    } else if container.status() == Status::Running
+        && !container.is_kept()
+        && container.record.monitored
+    {
+        monitor::take_over(store, &container)?;
+    } else {
+        return Ok(Some(container));
     }
     store.load(&id)
 }

@@ -1,32 +1,44 @@
 //! A container's output, one line each: time, stream, `F`ull or `P`artial, text. The format of the
-//! Kubernetes CRI, which is binary-safe and read by many tools.
+//! Kubernetes CRI, which is binary-safe and read by many tools. A file that has grown too large becomes
+//! log.1, that one log.2, and so on.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use crate::settings::LogLimits;
 
 /// The writing end.
 pub(crate) struct Log {
-    pub file: Option<File>,
+    path: PathBuf,
+    file: Option<File>,
+    /// Bytes in the file.
+    size: u64,
+    limits: LogLimits,
+}
+
+/// The log `number` times before the present one.
+pub(crate) fn path(folder: &Path, number: u32) -> PathBuf {
+    folder.join(if number == 0 { String::from("log") } else { format!("log.{number}") })
 }
 
 impl Log {
-    pub(crate) fn open(folder: &Path) -> Log {
-        Log {
-            file: File::options()
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(folder.join("log"))
-                .ok(),
-        }
+    pub(crate) fn open(folder: &Path, limits: LogLimits) -> Log {
+        let path = path(folder, 0);
+        let file = File::options().append(true).create(true).mode(0o600).open(&path).ok();
+        let size = file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
+        Log { path, file, size, limits }
+    }
+
+    /// The file that is written to.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.file.as_ref()
     }
 
     /// A full disk loses lines; it never blocks the container.
     pub(crate) fn write(&mut self, stream: &str, bytes: &[u8]) {
-        let Some(file) = &mut self.file else { return };
         let time = humantime::format_rfc3339_nanos(SystemTime::now()).to_string();
         let mut text = Vec::with_capacity(bytes.len() + 64);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -35,23 +47,73 @@ impl Log {
             text.extend_from_slice(line);
             text.push(b'\n');
         }
-        let _ = file.write_all(&text);
+        if self.size > 0 && self.size.saturating_add(text.len() as u64) > self.limits.max_size {
+            self.turn_over();
+        }
+        let Some(file) = &mut self.file else { return };
+        if file.write_all(&text).is_ok() {
+            self.size += text.len() as u64;
+        }
+    }
+
+    /// Begins a new file; the oldest goes.
+    fn turn_over(&mut self) {
+        let folder = self.path.parent().unwrap_or(Path::new("/")).to_owned();
+        let last = self.limits.max_file.saturating_sub(1);
+        for number in (0..last).rev() {
+            let _ = fs::rename(path(&folder, number), path(&folder, number + 1));
+        }
+        if last == 0 {
+            let _ = fs::remove_file(&self.path);
+        }
+        *self = Log::open(&folder, self.limits);
     }
 }
 
-/// Prints one entry to the stream it came from; false where the reader is gone.
-pub(crate) fn print_entry(line: &[u8]) -> bool {
-    let mut parts = line.splitn(4, |byte| *byte == b' ');
-    let (Some(_time), Some(stream), Some(tag), Some(text)) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return true;
-    };
-    let text = if tag == b"P" { &text[..text.len().saturating_sub(1)] } else { text };
-    let written = if stream == b"stderr" {
-        std::io::stderr().write_all(text)
-    } else {
-        std::io::stdout().write_all(text)
-    };
-    written.and_then(|()| std::io::stdout().flush()).is_ok()
+/// One line of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry<'a> {
+    /// RFC 3339 with nanoseconds, in UTC: times compare as texts do.
+    pub time: &'a str,
+    pub is_error: bool,
+    /// The line ends here; otherwise more of it follows.
+    pub is_full: bool,
+    pub text: &'a [u8],
+}
+
+impl Entry<'_> {
+    /// Reads one, which ends with a newline.
+    pub(crate) fn parse(line: &[u8]) -> Option<Entry<'_>> {
+        let mut parts = line.strip_suffix(b"\n")?.splitn(4, |byte| *byte == b' ');
+        let time = std::str::from_utf8(parts.next()?).ok()?;
+        let (stream, tag) = (parts.next()?, parts.next()?);
+        Some(Entry {
+            time,
+            is_error: stream == b"stderr",
+            is_full: tag == b"F",
+            text: parts.next()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_turn_over_and_lines_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::open(folder.path(), LogLimits { max_size: 100, max_file: 3 });
+        for number in 0..8 {
+            log.write("stdout", format!("line {number}\n").as_bytes());
+        }
+        let read = |number| fs::read(path(folder.path(), number)).unwrap();
+        assert!(!path(folder.path(), 3).exists());
+        let last = [read(2), read(1), read(0)].concat();
+        let texts: Vec<_> = last
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(|line| String::from_utf8_lossy(Entry::parse(line).unwrap().text).into_owned())
+            .collect();
+        assert_eq!(texts, ["line 2", "line 3", "line 4", "line 5", "line 6", "line 7"]);
+    }
 }

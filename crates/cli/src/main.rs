@@ -3,23 +3,33 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod birth;
 mod client;
 mod config;
+mod create;
 mod dryrun;
+mod ending;
 mod exec;
 mod explain;
+mod foreground;
 mod gc;
 mod guardian;
 mod host;
+mod joining;
 mod lifecycle;
 mod living;
 mod log;
+mod logs;
 mod monitor;
 mod names;
 mod output;
 mod patchwork;
+mod quiet;
 mod run;
 mod seal;
+mod settings;
+mod signals;
+mod start;
 mod store;
 mod supervise;
 mod terminal;
@@ -45,10 +55,9 @@ fn main() -> ExitCode {
     if matches!(name.as_str(), "minibox-oci" | "runc" | "crun") {
         return oci();
     }
-    // Before anything is done that would then be done twice. A word too many costs only time.
-    if std::env::args_os().any(|arg| arg == "run" || arg == "exec") {
-        seal::ensure();
-    }
+    // Before anything is done that would then be done twice; for every verb, since any may have to start a
+    // monitor, whose health checks and restarts enter containers.
+    seal::ensure();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -157,7 +166,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn drive(cli: Cli) -> Result<u8> {
     match &cli.verb {
-        Verb::Version => {
+        Verb::Version(_) => {
             let commit = option_env!("MINIBOX_COMMIT").unwrap_or("unknown");
             output::print(&format!(
                 "minibox {}\ncommit: {commit}\nspec: {SPEC_VERSION}\n",
@@ -179,15 +188,32 @@ fn drive(cli: Cli) -> Result<u8> {
     let store = Store::open(cli.run_dir, cli.data_dir)?;
     match cli.verb {
         Verb::Run(args) => run::run(&store, &args),
+        Verb::Create(args) => create::create(&store, &args.create),
+        Verb::Start(args) => start::start(&store, &args),
         Verb::Exec(args) => exec::exec(&store, &args),
+        Verb::Attach(args) => start::attach(&store, &args),
         Verb::Ps(args) => views::ps(&store, &args),
-        Verb::Inspect(names) => views::inspect(&store, &names),
-        Verb::Logs(args) => views::logs(&store, &args),
-        Verb::Stop(args) => Ok(lifecycle::stop(&store, &args)),
+        Verb::Inspect(args) => views::inspect(&store, &args),
+        Verb::Logs(args) => logs::logs(&store, &args),
+        Verb::Stop(args) => lifecycle::stop(&store, &args),
+        Verb::Restart(args) => lifecycle::restart(&store, &args),
         Verb::Kill(args) => lifecycle::kill(&store, &args),
         Verb::Wait(names) => Ok(lifecycle::wait(&store, &names)),
         Verb::Rm(args) => Ok(lifecycle::rm(&store, &args)),
         Verb::Gc(args) => gc::gc(&store, &args),
-        Verb::Version | Verb::Steps(_) => Ok(0),
+        Verb::Version(_) | Verb::Steps(_) => Ok(0),
+        Verb::Top(_)
+        | Verb::Pause(_)
+        | Verb::Unpause(_)
+        | Verb::Rename(_)
+        | Verb::Update(_)
+        | Verb::Cp(_)
+        | Verb::Diff(_)
+        | Verb::Export(_)
+        | Verb::Volume(_)
+        | Verb::Events(_)
+        | Verb::Prune(_)
+        | Verb::Info(_)
+        | Verb::Generate(_) => Err(Error::new("this verb is not part of this version")),
     }
 }

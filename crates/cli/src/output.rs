@@ -2,9 +2,10 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use minibox_runtime::Error;
+use minibox_runtime::{Error, Result};
 use unicode_width::UnicodeWidthStr;
 
 /// Writes to stdout; a reader that has gone (`| head -1`) is no error.
@@ -21,8 +22,19 @@ fn tame(text: &str) -> String {
     text.chars().map(quote).collect()
 }
 
+/// `--quiet`: only errors are said.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Says nothing from now on but errors, where `quiet`.
+pub(crate) fn quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
 /// One line to stderr, marked as minibox's.
 pub(crate) fn note(text: &str) {
+    if QUIET.load(Ordering::Relaxed) {
+        return;
+    }
     let _ = writeln!(std::io::stderr(), "minibox: {}", tame(text));
 }
 
@@ -38,6 +50,18 @@ pub(crate) fn note_once(data: &Path, key: &str, text: &str) {
 /// An error, with its step, cause and hint.
 pub(crate) fn error(error: &Error) {
     let _ = writeln!(std::io::stderr(), "minibox: {}", tame(&error.to_string()));
+}
+
+/// Does `work` for each name and goes on after an error; the exit code, 1 if any failed.
+pub(crate) fn for_each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> u8 {
+    let mut failed = false;
+    for name in names {
+        if let Err(problem) = work(name) {
+            error(&problem);
+            failed = true;
+        }
+    }
+    u8::from(failed)
 }
 
 /// May `stream` be painted?

@@ -29,9 +29,10 @@ use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
 use crate::names;
+use crate::settings::Settings;
 
 /// The schema of container.json; a higher one is left alone.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// How a container ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -59,6 +60,8 @@ pub(crate) struct Record {
     pub command: Vec<String>,
     /// `layer` of its own folder, or elsewhere; `None` where it writes into the root folder.
     pub layer: Option<PathBuf>,
+    /// The layer holds a root put together from several overlays, which config.json names.
+    pub is_patchwork: bool,
     /// Maps of its user namespace.
     pub id_map: Option<IdMap>,
     /// Path below each cgroup hierarchy.
@@ -67,8 +70,27 @@ pub(crate) struct Record {
     pub terminal: bool,
     /// Has a monitor: its output is logged, and it can be left.
     pub monitored: bool,
+    pub settings: Settings,
+    /// Made by `create`, waiting to be started.
+    pub is_startable: bool,
     pub started: Option<String>,
     pub exit: Option<Exit>,
+    /// How often its restart policy has started it since somebody did.
+    pub restarts: u32,
+    /// It has ended, and its monitor will start it again.
+    pub is_restarting: bool,
+    /// Who asked for its end; then no policy starts it again.
+    pub halted: Option<Halted>,
+}
+
+/// Who asked for a container's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Halted {
+    /// Somebody, with `stop` or `kill`.
+    User,
+    /// The machine, going down.
+    Shutdown,
 }
 
 /// What a container is doing.
@@ -77,6 +99,8 @@ pub(crate) enum Status {
     /// Being made, or started by someone who was killed before it ran.
     Created,
     Running,
+    /// Ended, and about to be started again.
+    Restarting,
     Exited,
 }
 
@@ -281,10 +305,7 @@ impl Store {
 
     /// Writes down the end of a container whose keeper is gone too, and takes its leftovers away.
     pub(crate) fn settle(&self, container: &Container) -> Result<()> {
-        if container.record.exit.is_some()
-            || container.status() == Status::Running
-            || container.is_kept()
-        {
+        if !container.is_forsaken() {
             return Ok(());
         }
         // Locked: somebody is making it right now.
@@ -294,8 +315,14 @@ impl Store {
         let Some(mut now) = self.load(&container.record.id)? else {
             return Ok(());
         };
-        if now.record.exit.is_some() || now.status() == Status::Running || now.is_kept() {
+        if !now.is_forsaken() {
             return Ok(());
+        }
+        if now.record.exit.is_some() {
+            // Its monitor was killed between two starts.
+            now.record.is_restarting = false;
+            self.save(&now.record)?;
+            return self.release(&now.record);
         }
         if now.state_is_damaged {
             kill_all_of(&now.record.id)?;
@@ -322,6 +349,7 @@ impl Store {
     /// disk costs no exit code that was already there. The caller holds its lock.
     pub(crate) fn end(&self, record: &mut Record, exit: Exit) -> Result<()> {
         record.exit = Some(exit);
+        record.is_restarting = false;
         if record.auto_remove {
             return self.remove(record);
         }
@@ -329,10 +357,22 @@ impl Store {
         self.release(record)
     }
 
-    /// Removes the cgroup and the run folder.
-    fn release(&self, record: &Record) -> Result<()> {
-        if let Some(path) = &record.cgroup {
-            Cgroup::at(&Layout::detect(), path)?.remove()?;
+    /// Writes down that a container has ended and will be started again; its keeper keeps the run folder.
+    pub(crate) fn end_for_now(&self, record: &mut Record, exit: Exit) -> Result<()> {
+        record.exit = Some(exit);
+        record.is_restarting = true;
+        record.restarts += 1;
+        self.save(record)?;
+        record.cgroup().map_or(Ok(()), |cgroup| cgroup.remove())
+    }
+
+    /// Removes what lives with the processes: cgroup, run folder, the file that names their PID.
+    pub(crate) fn release(&self, record: &Record) -> Result<()> {
+        if let Some(cgroup) = record.cgroup() {
+            cgroup.remove()?;
+        }
+        if let Some(file) = &record.settings.pidfile {
+            let _ = fs::remove_file(file);
         }
         remove_tree(&self.run_folder(&record.id), None)
     }
@@ -408,27 +448,50 @@ impl Record {
     pub(crate) fn short_id(&self) -> &str {
         self.id.get(..12).unwrap_or(&self.id)
     }
+
+    /// Its cgroup, where it has one.
+    pub(crate) fn cgroup(&self) -> Option<Cgroup> {
+        Cgroup::at(&Layout::detect(), self.cgroup.as_deref()?).ok()
+    }
 }
 
 impl Container {
     /// What it is doing, by the machine's word and not only the record's.
     pub(crate) fn status(&self) -> Status {
-        if self.record.exit.is_some() {
-            return Status::Exited;
+        let lives = |s: &State| s.boot_id == state::boot_id() && s.init.is_alive();
+        match (&self.state, &self.record.exit) {
+            (Some(state), None) if lives(state) => Status::Running,
+            (_, Some(_)) if self.record.is_restarting && self.is_kept() => Status::Restarting,
+            (None, None) if self.record.started.is_none() => Status::Created,
+            _ => Status::Exited,
         }
-        match &self.state {
-            Some(state) if state.boot_id == state::boot_id() && state.init.is_alive() => {
-                Status::Running
-            }
-            Some(_) => Status::Exited,
-            None if self.record.started.is_some() => Status::Exited,
-            None => Status::Created,
-        }
+    }
+
+    /// Has it ended, or never come to life, with nobody left to write that down?
+    pub(crate) fn is_forsaken(&self) -> bool {
+        let is_open = match &self.record.exit {
+            None => self.status() != Status::Created || !self.record.is_startable,
+            Some(_) => self.record.is_restarting,
+        };
+        is_open && self.status() != Status::Running && !self.is_kept()
     }
 
     /// Is the process that looks after it still there?
     pub(crate) fn is_kept(&self) -> bool {
         self.state.as_ref().is_some_and(|s| s.boot_id == state::boot_id() && s.keeper.is_alive())
+    }
+
+    /// A monitor that took over has no terminal: the kernel hung it up with the first monitor's death.
+    pub(crate) fn has_lost_terminal(&self) -> bool {
+        let Some(state) = self.state.as_ref().filter(|_| self.record.terminal) else {
+            return false;
+        };
+        // The first keeper is the parent of PID 1.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", state.init.pid)).unwrap_or_default();
+        let parent = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
+        parent.is_some_and(|parent| parent != state.keeper.pid)
     }
 
     /// Its PID 1 on the host, held by a descriptor; `None` where it does not run (any more).
@@ -445,11 +508,6 @@ impl Container {
             Error::new(format!("container {} is not running", self.record.name))
                 .hint("`minibox ps -a` shows when and how it ended")
         })
-    }
-
-    /// Its cgroup, where it has one.
-    pub(crate) fn cgroup(&self) -> Option<Cgroup> {
-        Cgroup::at(&Layout::detect(), self.record.cgroup.as_deref()?).ok()
     }
 }
 

@@ -4,17 +4,19 @@
 //! files or pipes of the caller are handed to the program as they are.
 
 use std::io::IsTerminal;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use minibox_runtime::sys::{self, Death};
+use minibox_runtime::sys;
 use minibox_runtime::{Error, Result, Running};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::ending::{Ended, reap};
 use crate::output;
+use crate::signals::has_handler;
 use crate::terminal::{self, RawMode};
 
 /// Signals that are passed on. Not those that stop and continue: job control of the caller's shell
@@ -30,10 +32,11 @@ const FORWARDED: [Signal; 7] = [
 ];
 
 /// Blocks the forwarded signals and opens a descriptor that delivers them. Before the program is
-/// started, so that none is lost in between.
-pub(crate) fn catch_signals() -> Result<SignalFd> {
+/// started, so that none is lost in between. Without `all` only changes of the terminal's size are caught.
+pub(crate) fn catch_signals(all: bool) -> Result<SignalFd> {
     let mut set = SigSet::empty();
-    for signal in FORWARDED.into_iter().chain([Signal::SIGWINCH]) {
+    set.add(Signal::SIGWINCH);
+    for signal in FORWARDED.into_iter().filter(|_| all) {
         set.add(signal);
     }
     let failed = |errno| Error::new("cannot catch signals").errno(errno);
@@ -82,44 +85,6 @@ impl Streams {
             }
         }
         Ok(streams)
-    }
-}
-
-/// How a program ended.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ended {
-    /// As a shell sees it: 128 + n for signal n.
-    pub code: i32,
-    /// It was killed by SIGKILL.
-    pub killed: bool,
-}
-
-impl Ended {
-    /// From what waitid(2) says.
-    pub(crate) fn of(death: Death) -> Ended {
-        match death {
-            Death::Exited(code) => Ended { code, killed: false },
-            Death::Signaled(signal) => {
-                Ended { code: 128 + signal, killed: signal == libc::SIGKILL }
-            }
-        }
-    }
-
-    /// From the number that wait(2) stores.
-    pub(crate) fn of_raw(status: i32) -> Ended {
-        if libc::WIFSIGNALED(status) {
-            let signal = libc::WTERMSIG(status);
-            return Ended { code: 128 + signal, killed: signal == libc::SIGKILL };
-        }
-        Ended { code: libc::WEXITSTATUS(status), killed: false }
-    }
-}
-
-/// Collects the exit status of our child; `None` while it lives.
-pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Option<Ended> {
-    match sys::wait_pidfd(pidfd.as_raw_fd(), false) {
-        Ok(death) => death.map(Ended::of),
-        Err(_) => Some(Ended { code: 255, killed: false }),
     }
 }
 
@@ -293,26 +258,29 @@ pub(crate) fn write_all(to: i32, mut bytes: &[u8]) -> bool {
     true
 }
 
-/// Does `pid` catch `signal`? From SigCgt of proc_pid_status(5).
-pub(crate) fn has_handler(pid: i32, signal: Signal) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-    let caught = caught.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    // Unreadable means unknown, and then nothing is claimed.
-    caught.is_none_or(|mask| mask & (1 << (signal as u32 - 1)) != 0)
-}
-
 /// Passes a signal on to PID 1, and explains the kernel where it will be thrown away.
 fn forward(running: &Running, signal: Signal, second_chance: &mut Option<Instant>, name: &str) {
-    let (pidfd, pid) = (&running.pidfd, running.pid);
+    let send = |signal: Signal| {
+        let _ = sys::pidfd_send_signal(running.pidfd.as_raw_fd(), signal as i32);
+    };
+    explain_and_send(running.pid, signal, second_chance, name, send);
+}
+
+/// The same, however it is sent: what a signal to a PID 1 without a handler comes to.
+pub(crate) fn explain_and_send(
+    pid: i32,
+    signal: Signal,
+    second_chance: &mut Option<Instant>,
+    name: &str,
+    send: impl Fn(Signal),
+) {
     let again = second_chance.is_some_and(|first| first.elapsed() < Duration::from_secs(2));
-    let heard = has_handler(pid, signal);
+    let heard = has_handler(pid, signal as i32);
     if signal == Signal::SIGINT && again && !heard {
         output::note("second Ctrl-C: the container is killed");
-        let _ = sys::pidfd_send_signal(pidfd.as_raw_fd(), libc::SIGKILL);
-        return;
+        return send(Signal::SIGKILL);
     }
-    let _ = sys::pidfd_send_signal(pidfd.as_raw_fd(), signal as i32);
+    send(signal);
     if signal == Signal::SIGINT {
         *second_chance = Some(Instant::now());
     }
@@ -323,10 +291,8 @@ fn forward(running: &Running, signal: Signal, second_chance: &mut Option<Instant
         Signal::SIGINT => output::note(
             "the program is PID 1 of its namespace and has no handler for SIGINT, so the kernel throws the signal away; Ctrl-C once more within two seconds kills it",
         ),
-        Signal::SIGHUP => {
-            // The terminal is gone, and nobody could ever end it from there again.
-            let _ = sys::pidfd_send_signal(pidfd.as_raw_fd(), libc::SIGKILL);
-        }
+        // The terminal is gone, and nobody could ever end it from there again.
+        Signal::SIGHUP => send(Signal::SIGKILL),
         signal => output::note(&format!(
             "the program is PID 1 of its namespace and has no handler for {signal}, so the kernel throws the signal away; `minibox stop {name}` or kill -9 {pid} ends it"
         )),

@@ -1,47 +1,34 @@
-//! The verbs that show things: ps, inspect, logs.
-
-use std::io::{BufRead, BufReader};
-use std::time::Duration;
+//! The verbs that show things: ps, inspect.
 
 use minibox_runtime::{Error, Result, spec};
 use serde_json::json;
 use unicode_width::UnicodeWidthStr;
 
-use crate::args::{LogsArgs, Names, PsArgs};
+use crate::args::{InspectArgs, PsArgs};
 use crate::living;
-use crate::log;
+use crate::monitor::health::Report;
 use crate::output;
 use crate::store::{Container, Status, Store};
 use crate::terminal;
 
 fn status_text(container: &Container) -> String {
     match (container.status(), &container.record.exit) {
+        (Status::Restarting, Some(exit)) => {
+            let code = exit.code.map_or_else(|| String::from("unknown"), |code| code.to_string());
+            format!("restarting ({code}) {} ago", output::ago(&exit.finished))
+        }
         (_, Some(exit)) => {
             let code = exit.code.map_or_else(|| String::from("unknown"), |code| code.to_string());
             format!("exited ({code}) {} ago", output::ago(&exit.finished))
         }
         (Status::Running, _) => {
             let up = container.record.started.as_deref().map_or_else(String::new, output::ago);
-            let lost =
-                container.record.terminal && container.record.monitored && lost_terminal(container);
+            let lost = container.has_lost_terminal();
             format!("up {up}{}", if lost { " (terminal lost)" } else { "" })
         }
         (Status::Created, _) => String::from("created"),
-        (Status::Exited, _) => String::from("ending"),
+        (Status::Exited | Status::Restarting, _) => String::from("ending"),
     }
-}
-
-/// A monitor that took over has no terminal: the kernel hung it up with the first monitor's death.
-fn lost_terminal(container: &Container) -> bool {
-    let Some(state) = &container.state else {
-        return false;
-    };
-    // The first keeper is the parent of PID 1.
-    let stat =
-        std::fs::read_to_string(format!("/proc/{}/stat", state.init.pid)).unwrap_or_default();
-    let parent =
-        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
-    parent.is_some_and(|parent| parent != state.keeper.pid)
 }
 
 /// `minibox ps`.
@@ -54,7 +41,8 @@ pub(crate) fn ps(store: &Store, args: &PsArgs) -> Result<u8> {
         let container = living::up_to_date(store, container)?;
         let Some(container) = container else { continue };
         let running = container.status() == Status::Running;
-        if !args.all && !running {
+        let is_up = running || container.status() == Status::Restarting;
+        if !args.all && !is_up {
             continue;
         }
         let short = container.record.short_id().to_owned();
@@ -93,9 +81,9 @@ fn room_for_the_last(rows: &[Vec<String>]) -> usize {
 }
 
 /// `minibox inspect`.
-pub(crate) fn inspect(store: &Store, names: &Names) -> Result<u8> {
+pub(crate) fn inspect(store: &Store, args: &InspectArgs) -> Result<u8> {
     let mut all = Vec::new();
-    for name in &names.containers {
+    for name in &args.names {
         let container = living::find(store, name)?;
         let record = &container.record;
         let running = container.status() == Status::Running;
@@ -103,6 +91,7 @@ pub(crate) fn inspect(store: &Store, names: &Names) -> Result<u8> {
         let status = match container.status() {
             Status::Created => "created",
             Status::Running => "running",
+            Status::Restarting => "restarting",
             Status::Exited => "exited",
         };
         all.push(json!({
@@ -121,6 +110,10 @@ pub(crate) fn inspect(store: &Store, names: &Names) -> Result<u8> {
             "cgroup": record.cgroup,
             "idMap": record.id_map,
             "autoRemove": record.auto_remove,
+            "labels": record.settings.labels,
+            "restarts": record.restarts,
+            "restart": record.settings.restart.name(),
+            "health": Report::read(store, &record.id),
             "log": record.monitored.then(|| store.folder(&record.id).join("log")),
             "config": spec::load(&store.folder(&record.id)).ok(),
         }));
@@ -128,45 +121,4 @@ pub(crate) fn inspect(store: &Store, names: &Names) -> Result<u8> {
     let text = serde_json::to_string_pretty(&all).map_err(|e| Error::new(e.to_string()))?;
     output::print(&(text + "\n"));
     Ok(0)
-}
-
-/// `minibox logs`.
-pub(crate) fn logs(store: &Store, args: &LogsArgs) -> Result<u8> {
-    let container = living::find(store, &args.container)?;
-    let name = &container.record.name;
-    if !container.record.monitored {
-        return Err(Error::new(format!(
-            "{name} runs in the foreground: what it prints went to the terminal it was started from"
-        ))
-        .hint("a container started with -d keeps a log"));
-    }
-    let path = store.folder(&container.record.id).join("log");
-    let file = match std::fs::File::open(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        file => file.map_err(|e| Error::of_io("open", &path, &e))?,
-    };
-    let mut reader = BufReader::new(file);
-    let mut line = Vec::new();
-    loop {
-        // Asked before reading: what was written before the end is then surely read.
-        let over = !args.follow || store.load(&container.record.id)?.is_none_or(|c| !c.is_kept());
-        loop {
-            if reader.read_until(b'\n', &mut line).map_err(|e| Error::of_io("read", &path, &e))?
-                == 0
-            {
-                break;
-            }
-            if line.last() != Some(&b'\n') {
-                break; // The rest of this line is still being written.
-            }
-            if !log::print_entry(&line) {
-                return Ok(0);
-            }
-            line.clear();
-        }
-        if over {
-            return Ok(0);
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }

@@ -183,7 +183,8 @@ fn groups_of(text: &str, user: &str) -> Vec<u32> {
     text.lines().filter(member).filter_map(|line| listed_id(line.split(':').nth(2)?)).collect()
 }
 
-fn resolve_group(root: BorrowedFd<'_>, group: &str) -> Result<u32> {
+/// Resolves a group by number, or by name in the etc/group of the root that `root` opens.
+pub fn resolve_group(root: BorrowedFd<'_>, group: &str) -> Result<u32> {
     if let Some(gid) = id_number(group)? {
         return Ok(gid);
     }

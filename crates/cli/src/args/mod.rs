@@ -1,0 +1,576 @@
+//! The command line, docker's grammar. Parsing only: what it means is decided in config.rs and the verbs.
+
+mod create;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use create::*;
+
+const EXAMPLES: &str = "\
+Examples:
+  minibox run ./rootfs python while_loop.py      run a program, isolated
+  minibox run -it ./rootfs sh                    a shell inside, to look around
+  minibox run -d --name web ./rootfs python while_loop.py
+  minibox ps                                     host PID and PID inside
+  minibox run --explain ./rootfs true            every step, as it is done";
+
+/// Run a program in a container, and see how it is done.
+#[derive(Debug, Parser)]
+#[command(name = "minibox", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Folder for what lives with the processes [default: /run/minibox, or below XDG_RUNTIME_DIR]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "With every verb",
+        value_name = "DIR",
+        env = "MINIBOX_RUN_DIR",
+        hide_env_values = true
+    )]
+    pub run_dir: Option<PathBuf>,
+    /// Folder for what outlives a reboot [default: /var/lib/minibox, or below XDG_DATA_HOME]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "With every verb",
+        value_name = "DIR",
+        env = "MINIBOX_DATA_DIR",
+        hide_env_values = true
+    )]
+    pub data_dir: Option<PathBuf>,
+    /// Print what minibox does internally to stderr
+    #[arg(
+        long,
+        global = true,
+        help_heading = "With every verb",
+        env = "MINIBOX_DEBUG",
+        hide_env_values = true
+    )]
+    pub debug: bool,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a program in a new container
+    Run(Box<RunArgs>),
+    /// Make a container without starting it; print its id
+    Create(Box<CreateVerbArgs>),
+    /// Start containers that were made or have ended
+    Start(StartArgs),
+    /// Run another program in a running container
+    Exec(ExecArgs),
+    /// See and type what a running container prints and reads
+    Attach(AttachArgs),
+    /// List containers
+    Ps(PsArgs),
+    /// Show what is known of containers, as JSON
+    Inspect(InspectArgs),
+    /// Show what a container has printed
+    Logs(LogsArgs),
+    /// Show the processes of a container
+    Top(TopArgs),
+    /// Ask containers to end, and end them after a while
+    Stop(StopArgs),
+    /// Stop containers and start them again
+    Restart(RestartArgs),
+    /// Send a signal to containers [default: KILL]
+    Kill(KillArgs),
+    /// Let every process of containers sleep
+    Pause(PauseArgs),
+    /// Wake containers that were paused
+    Unpause(PauseArgs),
+    /// Wait until containers end, and print their exit codes
+    Wait(Names),
+    /// Remove containers that have ended
+    Rm(RmArgs),
+    /// Give a container another name
+    Rename(RenameArgs),
+    /// Change limits and restart policy of containers
+    Update(UpdateArgs),
+    /// Copy files between a container and this host
+    Cp(CpArgs),
+    /// Show which files a container has added, changed, deleted
+    Diff(DiffArgs),
+    /// Write a container's files as a tar archive
+    Export(ExportArgs),
+    /// Volumes: folders with a name, which outlive containers
+    #[command(subcommand)]
+    Volume(VolumeVerb),
+    /// Show what happens to containers, as it happens
+    Events(EventsArgs),
+    /// Remove all containers that have ended
+    Prune(PruneArgs),
+    /// Show what this machine offers for containers
+    Info(InfoArgs),
+    /// Write a file that starts a container with the machine
+    #[command(subcommand)]
+    Generate(GenerateVerb),
+    /// Find what a crash left behind, and remove it with --force
+    Gc(GcArgs),
+    /// Show the version
+    Version(VersionArgs),
+    /// Print the table of steps
+    #[command(hide = true)]
+    Steps(StepsArgs),
+}
+
+/// What `run`, `create` and `exec` have in common.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Process")]
+pub(crate) struct ProcessArgs {
+    /// Pass standard input on
+    #[arg(short, long, help_heading = "Terminal")]
+    pub interactive: bool,
+    /// Give it a terminal of its own
+    #[arg(short, long, help_heading = "Terminal")]
+    pub tty: bool,
+    /// Set an environment variable; KEY alone takes yours (repeatable)
+    #[arg(short, long = "env", value_name = "KEY[=VALUE]")]
+    pub env: Vec<String>,
+    /// A file of environment variables, one a line (repeatable)
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub env_files: Vec<PathBuf>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Run as NAME, UID, NAME:GROUP or UID:GID of the container
+    #[arg(short, long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(override_usage = "minibox exec [OPTIONS] CONTAINER COMMAND [ARG…]")]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    pub process: ProcessArgs,
+    /// Leave it running in the background
+    #[arg(short, long, conflicts_with_all = ["interactive", "tty"])]
+    pub detach: bool,
+    /// All capabilities
+    #[arg(long)]
+    pub privileged: bool,
+    /// Print every step as it is done
+    #[arg(long)]
+    pub explain: bool,
+    /// Name or id
+    pub container: String,
+    /// The program, and its arguments
+    #[arg(
+        value_name = "COMMAND",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub command: Vec<String>,
+}
+
+/// How the answer is printed.
+#[derive(Debug, Args)]
+pub(crate) struct FormatArgs {
+    /// table, json, or a template such as '{{.Names}}'
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// Show what it prints, and pass signals on
+    #[arg(short, long)]
+    pub attach: bool,
+    /// Pass standard input on too
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Keys that leave it running
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    pub detach_keys: String,
+    /// Start every container whose restart policy says so, as after a reboot
+    #[arg(long, conflicts_with_all = ["attach", "interactive", "containers"])]
+    pub at_boot: bool,
+    /// Names or ids
+    #[arg(value_name = "CONTAINER", required_unless_present = "at_boot")]
+    pub containers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttachArgs {
+    /// Pass nothing that is typed on
+    #[arg(long)]
+    pub no_stdin: bool,
+    /// Pass signals on to it
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub sig_proxy: bool,
+    /// Keys that leave it running
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    pub detach_keys: String,
+    /// Name or id
+    pub container: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
+    /// Also those that have ended
+    #[arg(short, long)]
+    pub all: bool,
+    /// Only those of which this is true, such as status=exited or label=a (repeatable)
+    #[arg(short, long = "filter", value_name = "KEY=VALUE")]
+    pub filters: Vec<String>,
+    /// The N that were made last, running or not
+    #[arg(short = 'n', long, value_name = "N")]
+    pub last: Option<usize>,
+    /// The one that was made last
+    #[arg(short, long)]
+    pub latest: bool,
+    /// Cut nothing short
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Ids only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// How much they have written
+    #[arg(short, long)]
+    pub size: bool,
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    pub format: FormatArgs,
+    /// container or volume [default: whatever has the name]
+    #[arg(long = "type", value_name = "KIND")]
+    pub kind: Option<String>,
+    /// How much a container has written
+    #[arg(short, long)]
+    pub size: bool,
+    /// Names or ids
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Name or id
+    pub container: String,
+    /// Options of ps(1), such as -eo pid,comm
+    #[arg(value_name = "PS OPTION", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub options: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Names {
+    /// Names or ids
+    #[arg(value_name = "CONTAINER", required = true)]
+    pub containers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Go on until the container ends
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last N lines, or all
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        default_value = "all",
+        allow_negative_numbers = true
+    )]
+    pub tail: String,
+    /// From this time on: 2026-01-31T12:00:00, a Unix time, or 10m for ten minutes ago
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Until this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Put the time before each line
+    #[arg(short, long)]
+    pub timestamps: bool,
+    /// Name or id
+    pub container: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    /// Seconds to wait before it is killed; -1 for ever [default: its --stop-timeout, or 10]
+    #[arg(
+        short,
+        long,
+        visible_alias = "timeout",
+        value_name = "SECONDS",
+        allow_negative_numbers = true
+    )]
+    pub time: Option<i64>,
+    /// The signal to ask with [default: its --stop-signal, or TERM]
+    #[arg(short, long)]
+    pub signal: Option<String>,
+    /// Stop every running one, to be started again by `start --at-boot`
+    #[arg(long, conflicts_with = "containers")]
+    pub at_shutdown: bool,
+    /// Names or ids
+    #[arg(value_name = "CONTAINER", required_unless_present = "at_shutdown")]
+    pub containers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestartArgs {
+    /// Seconds to wait before it is killed; -1 for ever [default: its --stop-timeout, or 10]
+    #[arg(
+        short,
+        long,
+        visible_alias = "timeout",
+        value_name = "SECONDS",
+        allow_negative_numbers = true
+    )]
+    pub time: Option<i64>,
+    /// The signal to ask with [default: its --stop-signal, or TERM]
+    #[arg(short, long)]
+    pub signal: Option<String>,
+    #[command(flatten)]
+    pub names: Names,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KillArgs {
+    /// Name or number of the signal
+    #[arg(short, long, default_value = "KILL")]
+    pub signal: String,
+    #[command(flatten)]
+    pub names: Names,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    #[command(flatten)]
+    pub names: Names,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// Kill it first where it runs; a missing one is no error
+    #[arg(short, long)]
+    pub force: bool,
+    /// Its volumes without a name too
+    #[arg(short, long)]
+    pub volumes: bool,
+    #[command(flatten)]
+    pub names: Names,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RenameArgs {
+    /// Name or id
+    pub container: String,
+    /// The new name
+    pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Start it again when it ends: no, on-failure[:TIMES], always, unless-stopped
+    #[arg(long, value_name = "POLICY")]
+    pub restart: Option<String>,
+    #[command(flatten)]
+    pub names: Names,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "minibox cp [OPTIONS] CONTAINER:SRC DST|-\n       minibox cp [OPTIONS] SRC|- CONTAINER:DST"
+)]
+pub(crate) struct CpArgs {
+    /// Keep owners
+    #[arg(short, long)]
+    pub archive: bool,
+    /// Copy what a symbolic link SRC leads to
+    #[arg(short = 'L', long)]
+    pub follow_link: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// A path, CONTAINER:PATH, or - for a tar archive on standard input
+    pub source: String,
+    /// A path, CONTAINER:PATH, or - for a tar archive on standard output
+    pub destination: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// Name or id
+    pub container: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Write to this file [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Name or id
+    pub container: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeVerb {
+    /// Make a volume; print its name
+    Create(VolumeCreateArgs),
+    /// List volumes
+    #[command(visible_alias = "list")]
+    Ls(VolumeLsArgs),
+    /// Show what is known of volumes, as JSON
+    Inspect(VolumeInspectArgs),
+    /// Remove volumes that no container uses
+    #[command(visible_alias = "remove")]
+    Rm(VolumeRmArgs),
+    /// Remove all volumes that no container uses
+    Prune(VolumePruneArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VolumeCreateArgs {
+    /// A word about it (repeatable)
+    #[arg(long = "label", value_name = "KEY[=VALUE]")]
+    pub labels: Vec<String>,
+    /// Only local
+    #[arg(short, long, default_value = "local")]
+    pub driver: String,
+    /// Options of the driver (repeatable)
+    #[arg(short, long = "opt", value_name = "KEY=VALUE")]
+    pub options: Vec<String>,
+    /// Its name [default: 64 hexadecimal digits]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VolumeLsArgs {
+    /// Only those of which this is true: name=, label=, dangling= (repeatable)
+    #[arg(short, long = "filter", value_name = "KEY=VALUE")]
+    pub filters: Vec<String>,
+    /// Names only
+    #[arg(short, long)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VolumeInspectArgs {
+    #[command(flatten)]
+    pub format: FormatArgs,
+    /// Names
+    #[arg(value_name = "VOLUME", required = true)]
+    pub volumes: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VolumeRmArgs {
+    /// A missing one is no error
+    #[arg(short, long)]
+    pub force: bool,
+    /// Names
+    #[arg(value_name = "VOLUME", required = true)]
+    pub volumes: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VolumePruneArgs {
+    /// Those with a name too
+    #[arg(short, long)]
+    pub all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+    /// Only those of which this is true: label= (repeatable)
+    #[arg(long = "filter", value_name = "KEY=VALUE")]
+    pub filters: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Only those of which this is true: container=, event=, label=, type= (repeatable)
+    #[arg(short, long = "filter", value_name = "KEY=VALUE")]
+    pub filters: Vec<String>,
+    /// From this time on
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Until this time, then end
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+    /// Volumes without a name that no container uses too
+    #[arg(long)]
+    pub volumes: bool,
+    /// Only those of which this is true: until=, label= (repeatable)
+    #[arg(long = "filter", value_name = "KEY=VALUE")]
+    pub filters: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    /// Print the commands that switch on what is missing
+    #[arg(long)]
+    pub advice: bool,
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GenerateVerb {
+    /// Print a systemd unit for a container
+    Systemd(GenerateSystemdArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateSystemdArgs {
+    /// Make the container at every start and remove it at every stop
+    #[arg(long)]
+    pub new: bool,
+    /// Use its name instead of its id
+    #[arg(short, long)]
+    pub name: bool,
+    /// Write the unit to a file in this folder instead
+    #[arg(short, long)]
+    pub files: bool,
+    /// systemd's Restart=
+    #[arg(long, value_name = "POLICY", default_value = "on-failure")]
+    pub restart_policy: String,
+    /// Seconds to wait before it is killed
+    #[arg(short, long, value_name = "SECONDS")]
+    pub time: Option<u32>,
+    /// Name or id
+    pub container: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Remove what is found
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StepsArgs {
+    /// Only markdown
+    #[arg(long, default_value = "markdown")]
+    pub format: String,
+}

@@ -1,0 +1,77 @@
+//! From a record and its config.json to a plan: the same for the first start and for every later one.
+
+use minibox_runtime::cgroup::{Cgroup, Layout};
+use minibox_runtime::line::Listening;
+use minibox_runtime::state::{self, ProcessId, State};
+use minibox_runtime::{Choices, Error, Layer, Plan, Result, spec};
+use oci_spec::runtime as oci;
+
+use crate::store::{Record, Store, make_private, now};
+use crate::terminal;
+
+/// What the runtime is told beside config.json.
+pub(crate) fn choices(record: &Record, listening: Listening) -> Result<Choices> {
+    let layer = record.layer.as_ref().filter(|_| !record.is_patchwork);
+    Ok(Choices {
+        layer: layer.map(|folder| Layer {
+            upper: folder.join("upper"),
+            work: folder.join("work"),
+            volatile: record.auto_remove,
+        }),
+        // Device nodes that the root filesystem brings along open nothing; those of /dev are our own.
+        root_attributes: if record.settings.privileged { 0 } else { libc::MOUNT_ATTR_NODEV },
+        console_size: terminal::size(),
+        listening,
+        fail_at: crate::trial::fail_at()?,
+        ..Choices::default()
+    })
+}
+
+/// The plan of container `record`, whose configuration is `spec`.
+pub(crate) fn plan(record: &Record, spec: &oci::Spec, choices: Choices) -> Result<Plan> {
+    let cgroup =
+        record.cgroup.as_deref().map(|path| Cgroup::at(&Layout::detect(), path)).transpose()?;
+    Plan::new(spec, cgroup, choices)
+}
+
+/// The configuration of a container, as it was written down.
+pub(crate) fn load_spec(store: &Store, record: &Record) -> Result<oci::Spec> {
+    spec::load(&store.folder(&record.id))
+}
+
+/// The folder that lives with its processes, which says whose it is.
+pub(crate) fn make_run_folder(store: &Store, id: &str) -> Result<()> {
+    let folder = store.run_folder(id);
+    make_private(&folder)?;
+    match std::os::unix::fs::symlink(store.folder(id), folder.join("data")) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Error::of_io("make a link in", &folder, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes down that the child `pid` of this process is a container's PID 1. Before its program runs, so
+/// that whatever the program does finds it known.
+pub(crate) fn write_down_start(store: &Store, record: &mut Record, pid: i32) -> Result<()> {
+    record.started = Some(now());
+    record.exit = None;
+    record.is_restarting = false;
+    let gone = || Error::new(format!("the new process {pid} vanished"));
+    write_state(store, &record.id, ProcessId::of(pid).ok_or_else(gone)?)?;
+    if let Some(file) = &record.settings.pidfile {
+        std::fs::write(file, pid.to_string()).map_err(|e| Error::of_io("write", file, &e))?;
+    }
+    store.save(record)
+}
+
+/// Writes down that this process looks after the container whose PID 1 is `init`.
+pub(crate) fn write_state(store: &Store, id: &str, init: ProcessId) -> Result<()> {
+    let gone = || Error::new("/proc does not show this very process");
+    let state = State {
+        init,
+        boot_id: state::boot_id(),
+        keeper: ProcessId::of(std::process::id() as i32).ok_or_else(gone)?,
+    };
+    state::save(&store.run_folder(id).join("state.json"), &state)
+}

@@ -1,0 +1,296 @@
+//! `minibox create`: everything about a container but its start. `run` begins with it.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use minibox_runtime::cgroup::{self, Cgroup, Layout};
+use minibox_runtime::idmap::{self, IdMap};
+use minibox_runtime::state::{self, Lock};
+use minibox_runtime::{Error, Result};
+use oci_spec::runtime as oci;
+
+use crate::args::CreateArgs;
+use crate::birth;
+use crate::config::{self, OwnFiles};
+use crate::host;
+use crate::output;
+use crate::patchwork;
+use crate::store::{self, Record, Store, make_private, now};
+use crate::wishes::{self, Wishes, limits};
+
+/// A container that has been made, and is still locked.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub record: Record,
+    pub spec: oci::Spec,
+    pub lock: Lock,
+}
+
+/// `minibox create`.
+pub(crate) fn create(store: &Store, args: &CreateArgs) -> Result<u8> {
+    output::quiet(args.quiet);
+    let wishes = wishes::understand(args, false)?;
+    wishes.warnings.iter().for_each(|warning| output::note(warning));
+    let mut made = make(store, args, &wishes, true)?;
+    made.record.is_startable = true;
+    store.save(&made.record).inspect_err(|_| drop(store.remove(&made.record)))?;
+    output::print(&format!("{}\n", made.record.id));
+    Ok(0)
+}
+
+/// Makes a container; after an error nothing is left of it. `monitored`: it will be started by a monitor.
+pub(crate) fn make(
+    store: &Store,
+    args: &CreateArgs,
+    wishes: &Wishes,
+    monitored: bool,
+) -> Result<Made> {
+    let cidfile = args.cidfile.as_deref().map(IdFile::reserve).transpose()?;
+    let id_map = id_map(store);
+    let (id, name, lock) = store.create(args.name.as_deref())?;
+    tracing::debug!(id, name, ?id_map, "a new container");
+    let mut record = new_record(args, wishes, id_map, &id, &name, monitored);
+    let spec = prepare(store, args, wishes, &mut record)
+        .and_then(|spec| cidfile.map_or(Ok(()), |file| file.write(&id)).map(|()| spec))
+        .inspect_err(|_| {
+            let _ = store.remove(&record);
+        })?;
+    Ok(Made { record, spec, lock })
+}
+
+/// `--cidfile`: a file that must not be there yet; gone again where nothing was made.
+struct IdFile<'a> {
+    path: &'a Path,
+    file: Option<fs::File>,
+}
+
+impl IdFile<'_> {
+    fn reserve(path: &Path) -> Result<IdFile<'_>> {
+        let file =
+            fs::File::options().write(true).create_new(true).open(path).map_err(|error| {
+                Error::of_io("make the --cidfile", path, &error)
+                    .hint("it must not be there yet; an old one may be removed")
+            })?;
+        Ok(IdFile { path, file: Some(file) })
+    }
+
+    fn write(mut self, id: &str) -> Result<()> {
+        let written = self.file.as_mut().map_or(Ok(()), |file| file.write_all(id.as_bytes()));
+        written.map_err(|error| Error::of_io("write", self.path, &error))?;
+        self.file = None;
+        Ok(())
+    }
+}
+
+impl Drop for IdFile<'_> {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            let _ = fs::remove_file(self.path);
+        }
+    }
+}
+
+/// The user namespace: none for root, one's own ids for everybody else.
+pub(crate) fn id_map(store: &Store) -> Option<IdMap> {
+    if !idmap::needs_user_namespace() {
+        return None;
+    }
+    let (map, why_single) = IdMap::for_caller();
+    if let Some(why) = why_single {
+        output::note_once(
+            &store.data,
+            "single-id",
+            &format!("only your own id is mapped into containers, as their root: {why}"),
+        );
+    }
+    Some(map)
+}
+
+/// What limits need of a cgroup: root gets one, a plain user does not.
+pub(crate) fn cgroup_for(store: &Store, args: &CreateArgs, id: &str) -> Result<Option<Cgroup>> {
+    let layout = Layout::detect();
+    if !cgroup::is_writable(&layout) {
+        let asked = limits::given(&args.limits);
+        if !asked.is_empty() {
+            output::note(&format!(
+                "{} has no effect: this user may not make cgroups here; run as root for limits",
+                asked.join(", ")
+            ));
+        }
+        return Ok(None);
+    }
+    Cgroup::at(&layout, &format!("{}/{id}", store.cgroup_parent)).map(Some)
+}
+
+fn new_record(
+    args: &CreateArgs,
+    wishes: &Wishes,
+    id_map: Option<IdMap>,
+    id: &str,
+    name: &str,
+    monitored: bool,
+) -> Record {
+    Record {
+        version: store::VERSION,
+        id: id.to_owned(),
+        name: name.to_owned(),
+        created: now(),
+        rootfs: std::path::absolute(&args.rootfs).unwrap_or_else(|_| args.rootfs.clone()),
+        command: wishes.program.args.clone(),
+        layer: None,
+        is_patchwork: false,
+        id_map,
+        cgroup: None,
+        auto_remove: args.rm,
+        terminal: args.process.tty,
+        monitored,
+        settings: wishes.settings.clone(),
+        is_startable: false,
+        started: None,
+        exit: None,
+        restarts: 0,
+        is_restarting: false,
+        halted: None,
+    }
+}
+
+/// Writes down everything that will be made, then makes the files of its own.
+fn prepare(
+    store: &Store,
+    args: &CreateArgs,
+    wishes: &Wishes,
+    record: &mut Record,
+) -> Result<oci::Spec> {
+    let (id, folder) = (record.id.clone(), store.folder(&record.id));
+    record.cgroup = cgroup_for(store, args, &id)?.map(|cgroup| cgroup.path);
+    if !args.mounts.rw {
+        record.layer = Some(place_for_layer(store, &id)?);
+    }
+    say_what_is_not_seen(store, args);
+    store.save(record)?;
+
+    let hostname = hostname(args, wishes, &record.name);
+    let files = own_files(&folder, wishes, &hostname)?;
+    let place = config::Place {
+        id_map: record.id_map.as_ref(),
+        cgroup: record.cgroup.as_deref(),
+        hostname: &hostname,
+        files: &files,
+    };
+    let mut spec = config::build(args, wishes, &place)?;
+    if let (Some(layer), true) = (&record.layer, needs_patchwork(args, record)) {
+        record.is_patchwork = true;
+        let patchwork = patchwork::make(&absolute_rootfs(args), layer)?;
+        if let Some(root) = spec.root_mut() {
+            root.set_path(patchwork.root);
+        }
+        if let Some(mounts) = spec.mounts_mut() {
+            mounts.splice(0..0, patchwork.mounts);
+        }
+    }
+    state::save(&folder.join("config.json"), &spec)?;
+    birth::make_run_folder(store, &id)?;
+    make_missing_sources(wishes)?;
+    if let Some(layer) = &record.layer {
+        for part in ["upper", "work"] {
+            make_private(&layer.join(part))?;
+        }
+        copy_mode(&args.rootfs, &layer.join("upper"));
+    }
+    Ok(spec)
+}
+
+fn absolute_rootfs(args: &CreateArgs) -> PathBuf {
+    fs::canonicalize(&args.rootfs).unwrap_or_else(|_| args.rootfs.clone())
+}
+
+/// A plain user may not lay one overlay over a root with mounts below it.
+fn needs_patchwork(args: &CreateArgs, record: &Record) -> bool {
+    record.id_map.is_some()
+        && !args.mounts.rw
+        && !patchwork::mounts_below(&absolute_rootfs(args)).is_empty()
+}
+
+/// An overlay shows one filesystem: what the host has mounted below the root is not in it.
+fn say_what_is_not_seen(store: &Store, args: &CreateArgs) {
+    let rootfs = absolute_rootfs(args);
+    let own = ["/proc", "/sys", "/dev"];
+    let mut below = patchwork::mounts_below(&rootfs);
+    below.retain(|point| rootfs != Path::new("/") || !own.iter().any(|own| point.starts_with(own)));
+    if args.mounts.rw || below.is_empty() {
+        return;
+    }
+    let key = format!("submounts-{:08x}", store::fnv(&rootfs));
+    let list: Vec<String> = below.iter().take(5).map(|point| point.display().to_string()).collect();
+    let more = if below.len() > 5 { " …" } else { "" };
+    let text = format!(
+        "filesystems of the host lie mounted below {} and are not seen inside: {}{more}",
+        rootfs.display(),
+        list.join(" ")
+    );
+    output::note_once(&store.data, &key, &text);
+}
+
+fn place_for_layer(store: &Store, id: &str) -> Result<PathBuf> {
+    let (place, in_memory) = store.place_for_layer(id)?;
+    if in_memory {
+        let text = format!(
+            "{} lies on an overlay filesystem, so what containers write goes to memory ({}) and is gone at a reboot",
+            store.data.display(),
+            place.display()
+        );
+        output::note_once(&store.data, "layer-in-memory", &text);
+    }
+    Ok(place)
+}
+
+/// Docker's habit: the missing source of a volume is an empty folder to be.
+fn make_missing_sources(wishes: &Wishes) -> Result<()> {
+    for source in wishes.mounts.volumes.iter().filter_map(|volume| volume.source().as_ref()) {
+        if !source.exists() {
+            fs::create_dir_all(source).map_err(|error| {
+                Error::of_io("make the missing folder", source, &error)
+                    .hint("the source of a volume is a path on the host")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// The root of an overlay is the upper folder: it must look like the root it stands for.
+fn copy_mode(from: &Path, to: &Path) {
+    if let Ok(metadata) = fs::metadata(from) {
+        let _ = fs::set_permissions(to, metadata.permissions());
+    }
+}
+
+pub(crate) fn hostname(args: &CreateArgs, wishes: &Wishes, name: &str) -> String {
+    let default = || {
+        if wishes.namespaces.host_network {
+            host::hostname()
+        } else {
+            name.chars().take(63).collect()
+        }
+    };
+    args.namespaces.hostname.clone().unwrap_or_else(default)
+}
+
+pub(crate) fn own_files(folder: &Path, wishes: &Wishes, hostname: &str) -> Result<OwnFiles> {
+    let write = |name: &str, text: &str| -> Result<PathBuf> {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(|e| Error::of_io("write", &path, &e))?;
+        // Whoever the program runs as must be able to read it; the folder keeps the host's users out.
+        let _ = fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644));
+        Ok(path)
+    };
+    let asked = &wishes.namespaces;
+    Ok(OwnFiles {
+        hosts: write("hosts", &host::hosts(asked.host_network, hostname, &asked.hosts))?,
+        hostname: write("hostname", &format!("{hostname}\n"))?,
+        resolv_conf: write(
+            "resolv.conf",
+            &host::resolv_conf(asked.host_network, &asked.resolv_conf),
+        )?,
+    })
+}

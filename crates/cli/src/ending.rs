@@ -1,0 +1,58 @@
+//! How a container has ended, in words.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use minibox_runtime::cgroup::Cgroup;
+use minibox_runtime::sys::{self, Death};
+
+use crate::store::{Exit, Record, now};
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    /// As a shell sees it: 128 + n for signal n.
+    pub code: i32,
+    /// It was killed by SIGKILL.
+    pub killed: bool,
+}
+
+impl Ended {
+    /// From what waitid(2) says.
+    pub(crate) fn of(death: Death) -> Ended {
+        match death {
+            Death::Exited(code) => Ended { code, killed: false },
+            Death::Signaled(signal) => {
+                Ended { code: 128 + signal, killed: signal == libc::SIGKILL }
+            }
+        }
+    }
+
+    /// From the number that wait(2) stores.
+    pub(crate) fn of_raw(status: i32) -> Ended {
+        if libc::WIFSIGNALED(status) {
+            return Ended::of(Death::Signaled(libc::WTERMSIG(status)));
+        }
+        Ended::of(Death::Exited(libc::WEXITSTATUS(status)))
+    }
+}
+
+/// Collects the exit status of our child; `None` while it lives.
+pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Option<Ended> {
+    match sys::wait_pidfd(pidfd.as_raw_fd(), false) {
+        Ok(death) => death.map(Ended::of),
+        Err(_) => Some(Ended { code: 255, killed: false }),
+    }
+}
+
+/// The record of an end, with the reason where the kernel gives one.
+pub(crate) fn describe(record: &Record, ended: Option<Ended>, note: Option<String>) -> Exit {
+    let cgroup = record.cgroup();
+    let kills = cgroup.as_ref().map_or(0, Cgroup::oom_kills);
+    let out_of_memory = kills > 0 && ended.is_none_or(|e| e.killed);
+    let limit = cgroup.as_ref().and_then(Cgroup::memory_limit);
+    let memory = limit.map_or_else(String::new, |bytes| format!(" of {} MiB", bytes >> 20));
+    let note = note.or_else(|| {
+        out_of_memory.then(|| format!("out of memory: the kernel killed it at its limit{memory}"))
+    });
+    Exit { code: ended.map(|e| e.code), out_of_memory, finished: now(), note }
+}

@@ -1,0 +1,69 @@
+//! `minibox run --rm` in the foreground: no monitor, no log, the caller's own streams wherever they can be
+//! handed on. Nobody could ask for its output or start it again, so nothing stands in between.
+
+use minibox_runtime::state::Lock;
+use minibox_runtime::{Event, Plan, Result, Running};
+use nix::sys::signalfd::SignalFd;
+use oci_spec::runtime as oci;
+
+use crate::birth;
+use crate::create::Made;
+use crate::ending;
+use crate::explain::Teller;
+use crate::guardian;
+use crate::output;
+use crate::store::{Exit, Record, Store};
+use crate::supervise::{self, Streams};
+
+/// Runs it; how it ended.
+pub(crate) fn run(store: &Store, made: Made, mut teller: Teller, sig_proxy: bool) -> Result<Exit> {
+    let Made { mut record, spec, lock } = made;
+    let interactive = record.settings.interactive;
+    let begun = begin(store, &mut record, &spec, &mut teller, sig_proxy);
+    let (plan, streams, signals, running) = begun.inspect_err(|_| {
+        let _ = store.remove(&record);
+    })?;
+    teller.finish();
+    drop(lock);
+    let ended = supervise::stay(&running, streams, &signals, interactive, Some(&record.name))?;
+    drop(plan);
+    let exit = ending::describe(&record, Some(ended), None);
+    if let Err(error) = write_down_end(store, &mut record, exit.clone()) {
+        // The program has done its work: its exit code counts.
+        output::error(&error);
+    }
+    Ok(exit)
+}
+
+/// Whoever removes it meanwhile takes the record away; then there is nothing to write down.
+fn write_down_end(store: &Store, record: &mut Record, exit: Exit) -> Result<()> {
+    match Lock::wait(&store.folder(&record.id))? {
+        Some(_lock) => store.end(record, exit),
+        None => Ok(()),
+    }
+}
+
+fn begin(
+    store: &Store,
+    record: &mut Record,
+    spec: &oci::Spec,
+    teller: &mut Teller,
+    sig_proxy: bool,
+) -> Result<(Plan, Streams, SignalFd, Running)> {
+    let mut streams = Streams::new(record.settings.interactive)?;
+    let mut choices = birth::choices(record, teller.listening())?;
+    choices.die_with_parent = true;
+    choices.stdio = std::mem::take(&mut streams.theirs);
+    let mut plan = birth::plan(record, spec, choices)?;
+    let signals = supervise::catch_signals(sig_proxy)?;
+    let running = minibox_runtime::spawn::start(&plan, &mut |event| {
+        if let Event::Born { pid } = event {
+            birth::write_down_start(store, record, *pid)?;
+            guardian::start(store, &record.id, &record.name, *pid)?;
+        }
+        teller.hear(event)
+    })?;
+    // Our copies of its streams would keep its pipes open.
+    plan.process.stdio = [None, None, None];
+    Ok((plan, streams, signals, running))
+}

@@ -1,0 +1,47 @@
+//! Signals by name and number, signal(7).
+
+use minibox_runtime::{Error, Result};
+use nix::sys::signal::Signal;
+
+/// A signal by name (with or without SIG) or number.
+pub(crate) fn parse(flag: &str, text: &str) -> Result<i32> {
+    let wrong = || {
+        Error::new(format!("{flag} {text:?} is not a signal"))
+            .hint("names and numbers stand in signal(7): KILL, TERM, HUP, 9 …")
+    };
+    if let Ok(number) = text.parse::<i32>() {
+        return if (1..=64).contains(&number) { Ok(number) } else { Err(wrong()) };
+    }
+    let upper = text.to_ascii_uppercase();
+    let full = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
+    full.parse::<Signal>().map(|signal| signal as i32).map_err(|_| wrong())
+}
+
+/// Does `pid` catch `signal`? From SigCgt of proc_pid_status(5).
+pub(crate) fn has_handler(pid: i32, signal: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    // Unreadable means unknown, and then nothing is claimed.
+    caught.is_none_or(|mask| mask & (1 << (signal - 1)) != 0)
+}
+
+/// Its name, or its number where it has none.
+pub(crate) fn name(signal: i32) -> String {
+    Signal::try_from(signal).map_or_else(|_| signal.to_string(), |signal| signal.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_name_and_number() {
+        for (text, number) in [("KILL", 9), ("sigterm", 15), ("SIGHUP", 1), ("9", 9), ("64", 64)] {
+            assert_eq!(parse("--signal", text).unwrap(), number);
+        }
+        for text in ["", "0", "65", "-9", "NOPE", "SIG"] {
+            assert!(parse("--signal", text).is_err(), "{text}");
+        }
+    }
+}
