@@ -256,7 +256,17 @@ pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
         let id = &container.record.id;
         // Its keeper first writes down the end, and with --rm removes it.
         if container.status() != Status::Created {
-            wait_for_record(store, id)?;
+            let written = wait_for_record(store, id);
+            if written.is_err() && args.force {
+                // One that hangs is not waited for any longer.
+                let keeper = container.state.as_ref().map(|state| state::hold(state.keeper));
+                if let Some(keeper) = keeper.transpose()?.flatten() {
+                    send(&keeper, libc::SIGKILL, name)?;
+                    wait_for_end(&keeper, Some(Duration::from_secs(10)));
+                }
+            } else {
+                written?;
+            }
         }
         if let Some(_lock) = Lock::wait(&store.folder(id))?
             && let Some(container) = store.load(id)?

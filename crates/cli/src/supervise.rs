@@ -19,6 +19,9 @@ use crate::output;
 use crate::signals::has_handler;
 use crate::terminal::{self, RawMode};
 
+/// Bytes that are copied at a time.
+const CHUNK: usize = 16 * 1024;
+
 /// Signals that are passed on. Not those that stop and continue: job control of the caller's shell
 /// concerns minibox alone, the container has a session of its own.
 const FORWARDED: [Signal; 7] = [
@@ -181,20 +184,21 @@ pub(crate) fn stay(
         }
         if let Some(ended) = ended {
             // What it wrote last is still in the pipes; they end with the last process that holds them.
-            if streams.outputs.iter().all(Option::is_none) || drain(&mut streams) {
-                drop(raw);
-                return Ok(ended);
-            }
+            drain(&mut streams);
+            drop(raw);
+            return Ok(ended);
         }
     }
 }
 
-/// After the end: passes on what is there and does not wait for processes that outlive an `exec`.
-fn drain(streams: &mut Streams) -> bool {
+/// After the end: passes on what is there, and does not wait for processes that outlive an `exec`: at
+/// most what a pipe holds, since they may go on writing.
+fn drain(streams: &mut Streams) {
+    const PIPE: usize = 64 * 1024;
     for (number, output) in streams.outputs.iter_mut().enumerate() {
         let Some(fd) = output.take() else { continue };
         let to = if number == 0 { libc::STDOUT_FILENO } else { libc::STDERR_FILENO };
-        loop {
+        for _ in 0..PIPE / CHUNK {
             let mut polled = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
             let any = poll(&mut polled, PollTimeout::ZERO).is_ok_and(|n| n > 0);
             if !any || !pass_on(fd.as_raw_fd(), to) {
@@ -202,12 +206,11 @@ fn drain(streams: &mut Streams) -> bool {
             }
         }
     }
-    true
 }
 
 /// Reads one bufferful of our standard input; false at its end.
 fn read_more(untyped: &mut Vec<u8>) -> bool {
-    let mut buffer = [0_u8; 16384];
+    let mut buffer = [0_u8; CHUNK];
     match sys::read(libc::STDIN_FILENO, &mut buffer) {
         Err(fault) if matches!(fault.errno, Errno::EINTR | Errno::EAGAIN) => true,
         Ok(0) | Err(_) => false,
@@ -230,7 +233,7 @@ pub(crate) fn type_on(to: RawFd, untyped: &mut Vec<u8>) -> bool {
 
 /// Copies one bufferful; false at the end or where the other side is gone.
 fn pass_on(from: i32, to: i32) -> bool {
-    let mut buffer = [0_u8; 16384];
+    let mut buffer = [0_u8; CHUNK];
     let count = loop {
         match sys::read(from, &mut buffer) {
             Err(fault) if fault.errno == Errno::EINTR => {}
