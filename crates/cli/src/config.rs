@@ -211,7 +211,7 @@ fn linux(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Linux {
     linux.set_masked_paths(strings(&MASKED).filter(|_| wishes.privileges.masked));
     linux.set_readonly_paths(strings(&READONLY).filter(|_| wishes.privileges.masked));
     linux.set_cgroups_path(place.cgroup.map(|path| PathBuf::from("/").join(path)));
-    linux.set_resources(Some(resources(wishes, place)));
+    linux.set_resources(Some(resources(args, wishes, place)));
     if let Some(map) = place.id_map {
         let mappings = |ranges: &[Range]| {
             let mapping = |range: &Range| {
@@ -243,10 +243,16 @@ fn linux(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Linux {
     linux
 }
 
-fn resources(wishes: &Wishes, place: &Place<'_>) -> oci::LinuxResources {
+fn resources(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> oci::LinuxResources {
     let mut resources = oci::LinuxResources::default();
     if place.cgroup.is_none() {
         return resources;
+    }
+    if !args.security.privileged {
+        // What every container has is added to this by the runtime.
+        let mut none = oci::LinuxDeviceCgroup::default();
+        none.set_access(Some(String::from("rwm")));
+        resources.set_devices(Some(vec![none]));
     }
     if wishes.limits.pids > 0 {
         let mut pids = oci::LinuxPids::default();

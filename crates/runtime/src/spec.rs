@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Spec};
 
 use crate::error::{Error, Result};
 
@@ -94,8 +94,6 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
         say(kind == LinuxNamespaceType::Time, "a time namespace");
     }
     if let Some(resources) = linux.resources() {
-        say(resources.block_io().is_some(), "linux.resources.blockIO");
-        say(resources.devices().as_ref().is_some_and(|d| !d.is_empty()), "linux.resources.devices");
         say(
             resources.hugepage_limits().as_ref().is_some_and(|h| !h.is_empty()),
             "linux.resources.hugepageLimits",
@@ -103,8 +101,42 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
         say(resources.network().is_some(), "linux.resources.network");
         say(resources.rdma().is_some(), "linux.resources.rdma");
         say(resources.unified().is_some(), "linux.resources.unified");
+        fields.extend(unsupported_limits(resources));
     }
     fields
+}
+
+/// The same, of those limits that are acted on in part.
+fn unsupported_limits(resources: &LinuxResources) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(memory) = resources.memory() {
+        #[allow(deprecated)] // Read to be refused.
+        let kernel = memory.kernel().is_some();
+        found.extend([
+            (kernel, "memory.kernel"),
+            (memory.kernel_tcp().is_some(), "memory.kernelTCP"),
+            (memory.swappiness().is_some(), "memory.swappiness"),
+            (memory.disable_oom_killer().is_some_and(|on| on), "memory.disableOOMKiller"),
+            (memory.use_hierarchy().is_some(), "memory.useHierarchy"),
+            (memory.check_before_update().is_some_and(|on| on), "memory.checkBeforeUpdate"),
+        ]);
+    }
+    if let Some(cpu) = resources.cpu() {
+        found.extend([
+            (cpu.burst().is_some(), "cpu.burst"),
+            (cpu.idle().is_some(), "cpu.idle"),
+            (cpu.realtime_period().is_some(), "cpu.realtimePeriod"),
+            (cpu.realtime_runtime().is_some(), "cpu.realtimeRuntime"),
+        ]);
+    }
+    if let Some(io) = resources.block_io() {
+        found.extend([
+            (io.leaf_weight().is_some(), "blockIO.leafWeight"),
+            (io.weight_device().as_ref().is_some_and(|d| !d.is_empty()), "blockIO.weightDevice"),
+        ]);
+    }
+    let set = found.into_iter().filter(|(is_set, _)| *is_set);
+    set.map(|(_, field)| format!("linux.resources.{field}")).collect()
 }
 
 /// Does the container get a namespace of this kind of its own?
@@ -130,6 +162,10 @@ mod tests {
         for (field, name) in [
             (r#""seccomp":{"defaultAction":"SCMP_ACT_ALLOW"}"#, "linux.seccomp"),
             (r#""personality":{"domain":"LINUX32"}"#, "linux.personality"),
+            (r#""resources":{"memory":{"kernel":1}}"#, "linux.resources.memory.kernel"),
+            (r#""resources":{"memory":{"swappiness":0}}"#, "linux.resources.memory.swappiness"),
+            (r#""resources":{"cpu":{"idle":1}}"#, "linux.resources.cpu.idle"),
+            (r#""resources":{"blockIO":{"leafWeight":10}}"#, "linux.resources.blockIO.leafWeight"),
             (
                 r#""namespaces":[{"type":"network","path":"/proc/1/ns/net"}]"#,
                 "joining a net namespace by path",

@@ -396,6 +396,81 @@ pub fn now_micros() -> u64 {
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
 }
 
+// ---- eBPF ----------------------------------------------------------------------------------------
+
+/// One instruction of an eBPF program: `struct bpf_insn` of linux/bpf.h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Instruction {
+    /// What is done, and to what kind of operand.
+    pub code: u8,
+    registers: u8,
+    /// Of a jump in instructions, of a load in bytes.
+    pub offset: i16,
+    /// The operand, where it is a number.
+    pub number: i32,
+}
+
+impl Instruction {
+    /// With the register that is written to or looked at, and the one that is read.
+    pub const fn new(code: u8, to: u8, from: u8, offset: i16, number: i32) -> Instruction {
+        // Two fields of four bits, the first one where this machine's compilers put it.
+        let registers =
+            if cfg!(target_endian = "little") { from << 4 | to } else { to << 4 | from };
+        Instruction { code, registers, offset, number }
+    }
+
+    /// The two registers, as they were given.
+    pub const fn registers(&self) -> (u8, u8) {
+        let (high, low) = (self.registers >> 4, self.registers & 0xf);
+        if cfg!(target_endian = "little") { (low, high) } else { (high, low) }
+    }
+}
+
+/// PARENT. bpf(2) `BPF_PROG_LOAD` of a `BPF_PROG_TYPE_CGROUP_DEVICE`.
+pub fn load_device_filter(program: &[Instruction]) -> Sys<OwnedFd> {
+    /// The first fields of `union bpf_attr`, as this command has them.
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        license: u64,
+    }
+    const PROG_LOAD: c_int = 5;
+    const CGROUP_DEVICE: u32 = 15;
+    let attr = Load {
+        kind: CGROUP_DEVICE,
+        count: program.len() as u32,
+        instructions: program.as_ptr() as u64,
+        license: c"Apache-2.0".as_ptr() as u64,
+    };
+    loop {
+        // The kernel's check of the program gives way to a signal.
+        match syscall!(
+            "bpf(PROG_LOAD)",
+            libc::SYS_bpf,
+            PROG_LOAD,
+            &raw const attr,
+            size_of::<Load>()
+        ) {
+            Err(fault) if fault.errno == Errno::EAGAIN => {}
+            loaded => return loaded.map(|fd| own(fd as RawFd)),
+        }
+    }
+}
+
+/// PARENT. bpf(2) `BPF_PROG_ATTACH` of such a program to a version 2 cgroup, beside those that stand there.
+pub fn attach_device_filter(cgroup: &std::fs::File, program: &OwnedFd) -> Sys<()> {
+    const PROG_ATTACH: c_int = 8;
+    const CGROUP_DEVICE: u32 = 6;
+    const ALLOW_MULTI: u32 = 2;
+    // target_fd, attach_bpf_fd, attach_type, attach_flags
+    let attr = [cgroup.as_raw_fd() as u32, program.as_raw_fd() as u32, CGROUP_DEVICE, ALLOW_MULTI];
+    syscall!("bpf(PROG_ATTACH)", libc::SYS_bpf, PROG_ATTACH, attr.as_ptr(), size_of_val(&attr))
+        .map(drop)
+}
+
 // ---- files ---------------------------------------------------------------------------------------
 
 /// openat2(2); `resolve` are RESOLVE_* bits. The descriptor is close-on-exec.

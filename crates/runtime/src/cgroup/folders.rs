@@ -1,0 +1,312 @@
+//! The hierarchies that are mounted, and a container's folder in each: made, entered, read, removed.
+
+use std::ffi::CString;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::mounts::c_string;
+use crate::sys::{self, Sys};
+
+/// One mounted cgroup hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    /// Version 1: its controllers, or `name=…`; version 2: empty, see `cgroup.controllers`.
+    pub controllers: Vec<String>,
+}
+
+/// What this machine has mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Layout {
+    /// Version 1 hierarchies, in the order of mountinfo.
+    pub v1: Vec<Hierarchy>,
+    /// The version 2 hierarchy; the one in use only where there is no version 1.
+    pub v2: Option<PathBuf>,
+}
+
+impl Layout {
+    /// Reads /proc/self/mountinfo, proc_pid_mountinfo(5).
+    pub fn detect() -> Layout {
+        Layout::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+    }
+
+    fn parse(mountinfo: &str) -> Layout {
+        let mut layout = Layout::default();
+        for line in mountinfo.lines() {
+            let Some((left, right)) = line.split_once(" - ") else {
+                continue;
+            };
+            let mut right = right.split(' ');
+            let fields = (left.split(' ').nth(4), right.next(), right.nth(1));
+            let (Some(mount), Some(fstype), Some(options)) = fields else {
+                continue;
+            };
+            if fstype == "cgroup2" && layout.v2.is_none() {
+                layout.v2 = Some(PathBuf::from(mount));
+            } else if fstype == "cgroup" {
+                let generic = [
+                    "rw",
+                    "ro",
+                    "xattr",
+                    "clone_children",
+                    "noprefix",
+                    "cpuset_v2_mode",
+                    "favordynmods",
+                ];
+                let controllers: Vec<String> = options
+                    .split(',')
+                    .filter(|word| !generic.contains(word) && !word.starts_with("release_agent"))
+                    .map(str::to_owned)
+                    .collect();
+                if !layout.v1.iter().any(|h| h.controllers == controllers) {
+                    layout.v1.push(Hierarchy { mount: PathBuf::from(mount), controllers });
+                }
+            }
+        }
+        layout
+    }
+
+    /// Version 2 alone, the unified hierarchy.
+    pub fn is_unified(&self) -> bool {
+        self.v1.is_empty() && self.v2.is_some()
+    }
+
+    /// The hierarchies that containers are put into.
+    pub fn hierarchies(&self) -> Vec<Hierarchy> {
+        if self.v1.is_empty() {
+            self.v2
+                .iter()
+                .map(|mount| Hierarchy { mount: mount.clone(), controllers: Vec::new() })
+                .collect()
+        } else {
+            self.v1.clone()
+        }
+    }
+}
+
+/// A container's cgroup: one folder in each hierarchy.
+#[derive(Debug, Clone)]
+pub struct Cgroup {
+    /// Path below each hierarchy's mount, `minibox/ID`.
+    pub path: String,
+    pub(super) folders: Vec<(Hierarchy, PathBuf)>,
+    /// Version 2 alone.
+    pub(super) unified: bool,
+}
+
+impl Cgroup {
+    /// The cgroup at `path` below each hierarchy, whether or not it exists.
+    pub fn at(layout: &Layout, path: &str) -> Result<Cgroup> {
+        if path.split('/').any(|part| part == "..") {
+            return Err(Error::new(format!("the cgroup path {path:?} contains `..`")));
+        }
+        let path = path.trim_matches('/').to_owned();
+        let folders =
+            layout.hierarchies().into_iter().map(|h| (h.clone(), h.mount.join(&path))).collect();
+        Ok(Cgroup { path, folders, unified: layout.is_unified() })
+    }
+
+    /// PARENT: makes the folders.
+    pub(super) fn make(&self) -> Result<()> {
+        tracing::debug!(path = self.path, unified = self.unified, "making the cgroup");
+        for (hierarchy, folder) in &self.folders {
+            if self.unified {
+                hand_down_controllers(&hierarchy.mount, &self.path);
+            }
+            fs::create_dir_all(folder)
+                .map_err(|error| Error::of_io("make the cgroup", folder, &error))?;
+            if hierarchy.controllers.iter().any(|c| c == "cpuset") {
+                inherit_cpuset(&hierarchy.mount, &self.path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn folder_of(&self, controller: &str) -> Option<&PathBuf> {
+        let has = |h: &Hierarchy| self.unified || h.controllers.iter().any(|c| c == controller);
+        self.folders.iter().find(|(h, _)| has(h)).map(|(_, folder)| folder)
+    }
+
+    /// Is there such a file? Some belong to parts that a kernel may lack.
+    pub(super) fn has(&self, controller: &str, file: &str) -> bool {
+        self.folder_of(controller).is_some_and(|folder| folder.join(file).exists())
+    }
+
+    /// What stands in a file, where it can be read.
+    pub(super) fn read(&self, controller: &str, file: &str) -> Option<String> {
+        let text = fs::read_to_string(self.folder_of(controller)?.join(file)).ok()?;
+        Some(text.trim_end().to_owned())
+    }
+
+    /// Writes one value into a file of `controller`, in one call, as the kernel wants it.
+    pub(super) fn write(&self, controller: &str, file: &str, value: &str) -> Result<()> {
+        let Some(folder) = self.folder_of(controller) else {
+            return Err(Error::new(format!("cannot set {file}: this machine has no {controller} cgroup controller"))
+                .hint("see /proc/cgroups; a kernel parameter such as cgroup_enable=memory may switch it on"));
+        };
+        let path = folder.join(file);
+        fs::write(&path, value).map_err(|error| {
+            let made = Error::of_io("write", &path, &error)
+                .call(format!("write({:?}, {value:?})", path.display().to_string()));
+            if error.kind() == ErrorKind::NotFound {
+                return made.hint(format!(
+                    "the {controller} controller is not handed down to {}",
+                    folder.display()
+                ));
+            }
+            made
+        })
+    }
+
+    /// The files a version 1 process writes "0" into to move itself; none on version 2, where
+    /// `CLONE_INTO_CGROUP` serves.
+    pub fn doors(&self) -> Result<Vec<CString>> {
+        if self.unified {
+            return Ok(Vec::new());
+        }
+        let door = |(_, folder): &(Hierarchy, PathBuf)| {
+            c_string(folder.join("tasks").into_os_string().into_encoded_bytes(), "a cgroup's path")
+        };
+        self.folders.iter().map(door).collect()
+    }
+
+    /// The folder for `CLONE_INTO_CGROUP`, on version 2 alone.
+    pub fn unified_folder(&self) -> Option<&Path> {
+        if self.unified { self.folders.first().map(|(_, folder)| folder.as_path()) } else { None }
+    }
+
+    /// Every process in it and below, as this process's pid namespace numbers them.
+    pub fn processes(&self) -> Vec<i32> {
+        let mut all = Vec::new();
+        for (_, folder) in &self.folders {
+            collect_processes(folder, &mut all);
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// May this process make cgroups here? Not where there are none, as a plain user, or where cgroupfs is
+/// read-only, as inside another container.
+pub fn is_writable(layout: &Layout) -> bool {
+    use nix::unistd::{AccessFlags, access};
+    let hierarchies = layout.hierarchies();
+    let writable = |h: &Hierarchy| access(&h.mount, AccessFlags::W_OK).is_ok();
+    !hierarchies.is_empty() && hierarchies.iter().all(writable)
+}
+
+/// CHILD: moves the calling process through each door.
+pub fn enter(doors: &[CString]) -> Sys<()> {
+    for door in doors {
+        let file = sys::openat2(libc::AT_FDCWD, door, libc::O_WRONLY, 0, 0)?;
+        let done = sys::write(file, b"0");
+        sys::close(file);
+        done?;
+    }
+    Ok(())
+}
+
+/// Version 2: a controller exists in a cgroup only if its parent hands it down. What cannot be handed
+/// down is missed when a limit needs it, with an error that names it.
+fn hand_down_controllers(mount: &Path, path: &str) {
+    let mut folder = mount.to_path_buf();
+    for part in path.split('/') {
+        let offered = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
+        let given = fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap_or_default();
+        let given: Vec<&str> = given.split_whitespace().collect();
+        // Those that limits or figures are asked of; the rest is systemd's or nobody's.
+        let wanted = ["cpu", "cpuset", "io", "memory", "pids"];
+        let offered = offered.split_whitespace().filter(|c| wanted.contains(c));
+        for controller in offered.filter(|c| !given.contains(c)) {
+            let _ = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
+        }
+        folder.push(part);
+        let _ = fs::create_dir(&folder);
+    }
+}
+
+/// Version 1: a new cpuset is empty, and no process may enter an empty one.
+fn inherit_cpuset(mount: &Path, path: &str) -> Result<()> {
+    let mut folder = mount.to_path_buf();
+    for part in path.split('/') {
+        let parent = folder.clone();
+        folder.push(part);
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let own = fs::read_to_string(folder.join(file)).unwrap_or_default();
+            if own.trim().is_empty() {
+                let value = fs::read_to_string(parent.join(file)).unwrap_or_default();
+                let path = folder.join(file);
+                fs::write(&path, value.trim()).map_err(|e| Error::of_io("write", &path, &e))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn collect_processes(folder: &Path, all: &mut Vec<i32>) {
+    let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    all.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+    for child in folders_in(folder) {
+        collect_processes(&child, all);
+    }
+}
+
+pub(super) fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+}
+
+/// The names of all cgroups below `parent`, for cleaning up.
+pub fn children(layout: &Layout, parent: &str) -> Vec<String> {
+    let mut ids: Vec<String> = layout
+        .hierarchies()
+        .iter()
+        .flat_map(|h| folders_in(&h.mount.join(parent)))
+        .filter_map(|folder| Some(folder.file_name()?.to_str()?.to_owned()))
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+24 1 0:22 / /sys/fs/cgroup rw - tmpfs tmpfs rw
+25 24 0:23 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
+26 24 0:24 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
+27 24 0:25 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+28 24 0:23 / /mnt/again rw,relatime - cgroup cgroup rw,cpu,cpuacct
+";
+
+    #[test]
+    fn hybrid_machines_use_version_1() {
+        let layout = Layout::parse(HYBRID);
+        assert!(!layout.is_unified());
+        let controllers: Vec<_> =
+            layout.hierarchies().into_iter().map(|h| h.controllers.join(",")).collect();
+        assert_eq!(controllers, ["cpu,cpuacct", "name=systemd"]);
+    }
+
+    #[test]
+    fn version_2_alone_is_unified() {
+        let layout = Layout::parse(
+            "30 24 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n",
+        );
+        assert!(layout.is_unified());
+        let cgroup = Cgroup::at(&layout, "/minibox/x").unwrap();
+        assert_eq!(cgroup.unified_folder(), Some(Path::new("/sys/fs/cgroup/minibox/x")));
+        assert!(cgroup.doors().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_path_cannot_climb_out() {
+        assert!(Cgroup::at(&Layout::parse(HYBRID), "/a/../../b").is_err());
+    }
+}
