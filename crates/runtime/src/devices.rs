@@ -55,7 +55,9 @@ impl DevicePlan {
     /// A node that config.json asks for; its path must lie below /dev.
     pub fn of_spec(device: &LinuxDevice) -> Result<DevicePlan> {
         let path = device.path();
-        let below = path.strip_prefix("/dev").map_err(|_| {
+        let is_name = |part| matches!(part, std::path::Component::Normal(_));
+        let below = path.strip_prefix("/dev").ok().filter(|below| below.components().all(is_name));
+        let below = below.ok_or_else(|| {
             crate::Error::new(format!("linux.devices: {} does not lie below /dev", path.display()))
         })?;
         let kind = match device.typ() {

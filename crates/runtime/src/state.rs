@@ -53,6 +53,12 @@ fn stat(pid: i32) -> Option<(char, u64)> {
     Some((state, rest.nth(18)?.parse().ok()?))
 }
 
+/// What `pid` is doing: the state letter of proc_pid_stat(5), T where it was stopped by a signal; `None`
+/// where there is no such process.
+pub fn letter(pid: i32) -> Option<char> {
+    stat(pid).map(|(letter, _)| letter)
+}
+
 /// Start time of `pid` in clock ticks after boot; `None` where there is no such process.
 pub fn start_time(pid: i32) -> Option<u64> {
     stat(pid).map(|(_, start)| start)

@@ -212,6 +212,13 @@ pub fn unshare(flags: c_int) -> Sys<()> {
     syscall!("unshare", libc::SYS_unshare, flags).map(drop)
 }
 
+/// PARENT. ioctl(2) `NS_GET_PARENT`: the pid or user namespace that the namespace `fd` was made in; EPERM
+/// where that is not below the caller's own. ioctl_nsfs(2).
+pub fn parent_namespace(fd: RawFd) -> Sys<OwnedFd> {
+    const NS_GET_PARENT: u64 = 0xb702;
+    syscall!("ioctl(NS_GET_PARENT)", libc::SYS_ioctl, fd, NS_GET_PARENT).map(|fd| own(fd as RawFd))
+}
+
 fn prctl(call: &'static str, option: c_int, arg2: u64, arg3: u64) -> Sys<c_long> {
     // SAFETY: only options whose arguments are numbers are passed below.
     check(call, c_long::from(unsafe { libc::prctl(option, arg2, arg3, 0, 0) }))
