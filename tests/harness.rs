@@ -590,6 +590,23 @@ pub fn cgroup_file(pid: i32, controller: &str, file: &str) -> PathBuf {
     }
 }
 
+/// A limit of a running container: by its name in version 2, or by its controller's and name in version 1.
+#[track_caller]
+pub fn limit(pid: i32, controller: &str, v2: &str, v1: &str) -> String {
+    let unified = cgroup_file(pid, controller, v2);
+    let file = if unified.exists() { unified } else { cgroup_file(pid, controller, v1) };
+    fs::read_to_string(&file)
+        .unwrap_or_else(|e| panic!("{}: {e}", file.display()))
+        .trim()
+        .to_owned()
+}
+
+/// Has this machine version 2 of cgroups alone?
+pub fn is_version_2() -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    !mounts.contains(" - cgroup ")
+}
+
 /// Is there a process with this number that is more than a zombie?
 pub fn is_alive(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

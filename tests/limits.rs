@@ -3,23 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use minibox_tests::{Caller, Sandbox, cgroup_file, is_alive, wait_until};
-
-/// A limit of a running container: by its name in version 2, or by its controller's and name in version 1.
-#[track_caller]
-fn limit(pid: i32, controller: &str, v2: &str, v1: &str) -> String {
-    let unified = cgroup_file(pid, controller, v2);
-    let file = if unified.exists() { unified } else { cgroup_file(pid, controller, v1) };
-    fs::read_to_string(&file)
-        .unwrap_or_else(|e| panic!("{}: {e}", file.display()))
-        .trim()
-        .to_owned()
-}
-
-fn is_version_2() -> bool {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-    !mounts.contains(" - cgroup ")
-}
+use minibox_tests::{Caller, Ran, Sandbox, cgroup_file, is_alive, is_version_2, limit, wait_until};
 
 #[test]
 fn limits_stand_in_the_cgroups_files() {
@@ -268,5 +252,190 @@ fn a_limit_too_small_to_start_with_says_so() {
         let ran = sandbox.run(&["-m", "4k"], &["true"]);
         ran.code(125).says("-m");
         assert_eq!(sandbox.call(&["ps", "-a", "-q"]).ok(), "");
+    }
+}
+
+#[test]
+fn every_limit_of_the_cgroup_has_its_flag() {
+    for caller in Caller::root_only("every limit") {
+        let sandbox = Sandbox::new(caller);
+        let flags = "-m 64m --memory-swap 96m --memory-reservation 32m --cpu-period 50000 \
+            --cpu-quota 20000 -c 512 --cpuset-cpus 0 --cpuset-mems 0 --blkio-weight 300";
+        let flags: Vec<&str> = flags.split_whitespace().collect();
+        let pid = sandbox.pid(&sandbox.start(&flags, &["sleep", "1000"]));
+        assert_eq!(limit(pid, "cpuset", "cpuset.cpus", "cpuset.cpus"), "0");
+        assert_eq!(limit(pid, "cpuset", "cpuset.mems", "cpuset.mems"), "0");
+        if is_version_2() {
+            let read = |file: &str| limit(pid, file.split('.').next().unwrap_or(""), file, file);
+            // Swap alone, and docker's 512 shares in the kernel's weights.
+            assert_eq!(read("memory.swap.max"), (32 << 20).to_string());
+            assert_eq!(read("memory.low"), (32 << 20).to_string());
+            assert_eq!(read("cpu.max"), "20000 50000");
+            assert_eq!(read("cpu.weight"), "59");
+            let weights = ["io.bfq.weight", "io.weight"].map(|file| cgroup_file(pid, "io", file));
+            let weights = weights.iter().filter_map(|file| fs::read_to_string(file).ok());
+            let weights: Vec<String> = weights.collect();
+            assert!(
+                weights.iter().any(|w| w == "default 300\n" || w == "default 2930\n"),
+                "{weights:?}"
+            );
+        } else {
+            let read = |controller, file| limit(pid, controller, file, file);
+            let both = read("memory", "memory.memsw.limit_in_bytes");
+            assert_eq!(both, (96 << 20).to_string());
+            assert_eq!(read("memory", "memory.soft_limit_in_bytes"), (32 << 20).to_string());
+            assert_eq!(read("cpu", "cpu.cfs_period_us"), "50000");
+            assert_eq!(read("cpu", "cpu.cfs_quota_us"), "20000");
+            assert_eq!(read("cpu", "cpu.shares"), "512");
+            assert_eq!(read("blkio", "blkio.bfq.weight"), "300");
+        }
+    }
+}
+
+#[test]
+fn swap_is_as_much_again_where_nothing_is_said() {
+    for caller in Caller::root_only("the limit of swap") {
+        let sandbox = Sandbox::new(caller);
+        let swap = |options: &[&str]| {
+            let pid = sandbox.pid(&sandbox.start(options, &["sleep", "1000"]));
+            limit(pid, "memory", "memory.swap.max", "memory.memsw.limit_in_bytes")
+        };
+        let both =
+            |bytes: u64| (if is_version_2() { bytes } else { bytes + (64 << 20) }).to_string();
+        assert_eq!(swap(&["-m", "64m"]), both(64 << 20));
+        assert_eq!(swap(&["-m", "64m", "--memory-swap", "64m"]), both(0));
+        let unlimited = swap(&["-m", "64m", "--memory-swap", "-1"]);
+        assert!(unlimited == "max" || unlimited.parse::<u64>().expect("bytes") > 1 << 62);
+    }
+}
+
+#[test]
+fn a_cpuset_is_what_the_program_sees() {
+    for caller in Caller::root_only("cpusets in effect") {
+        let sandbox = Sandbox::new(caller);
+        let script = "import os; print(os.sched_getaffinity(0))";
+        let ran = sandbox.run(&["--cpuset-cpus", "0"], &["python", "-c", script]);
+        assert_eq!(ran.ok(), "{0}");
+    }
+}
+
+#[test]
+fn ulimits_are_those_of_the_program() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let script = "
+from resource import *
+for limit in RLIMIT_NOFILE, RLIMIT_FSIZE, RLIMIT_STACK, RLIMIT_CORE: print(*getrlimit(limit))";
+        let flags = ["--ulimit", "nofile=50", "--ulimit", "nofile=100:200", "--ulimit"];
+        let flags = [&flags[..], &["fsize=1000000:2000000", "--ulimit", "stack=1048576"]].concat();
+        let ran = sandbox.run(&flags, &["python", "-c", script]);
+        let lines: Vec<&str> = ran.ok().lines().collect();
+        assert_eq!(lines, ["100 200", "1000000 2000000", "1048576 1048576", "0 0"], "{caller:?}");
+        // A further program has them too.
+        let id = sandbox.start(&flags, &["sleep", "1000"]);
+        let exec = sandbox.call(&["exec", &id, "sh", "-c", "ulimit -n"]);
+        assert_eq!(exec.ok(), "100");
+    }
+}
+
+#[test]
+fn shared_memory_has_its_size() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let size = |options: &[&str]| {
+            let script = "df -k /dev/shm | tail -1 | awk '{ print $2 }'";
+            sandbox.sh(options, script).ok().to_owned()
+        };
+        assert_eq!(size(&[]), "65536", "{caller:?}");
+        assert_eq!(size(&["--shm-size", "3m"]), "3072", "{caller:?}");
+    }
+}
+
+#[test]
+fn kernel_parameters_of_its_namespaces() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let read =
+            "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/ip_unprivileged_port_start";
+        let flags = ["--sysctl", "net.ipv4.ip_forward=1"];
+        assert_eq!(sandbox.sh(&flags, read).ok(), "1\n0", "{caller:?}");
+        let other = ["--sysctl", "net.ipv4.ip_unprivileged_port_start=80"];
+        assert_eq!(sandbox.sh(&other, read).ok(), "0\n80", "{caller:?}");
+    }
+    for caller in Caller::root_only("kernel parameters of ipc") {
+        let sandbox = Sandbox::new(caller);
+        let flags = ["--sysctl", "kernel.shmmax=123456", "--sysctl", "fs.mqueue.msg_max=20"];
+        let read = "cat /proc/sys/kernel/shmmax /proc/sys/fs/mqueue/msg_max";
+        assert_eq!(sandbox.sh(&flags, read).ok(), "123456\n20");
+    }
+}
+
+#[test]
+fn parameters_of_the_whole_machine_are_refused() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        for key in ["kernel.panic", "vm.swappiness", "kernel.hostname", "fs.file-max"] {
+            let ran = sandbox.run(&["--sysctl", &format!("{key}=1")], &["true"]);
+            ran.code(125)
+                .says(&format!("--sysctl {key}: this is a parameter of the whole machine"));
+        }
+        let host = sandbox.run(&["--net", "host", "--sysctl", "net.ipv4.ip_forward=0"], &["true"]);
+        host.code(125)
+            .says("--sysctl net.ipv4.ip_forward would change this host")
+            .says("--net host");
+        assert_eq!(sandbox.call(&["ps", "-a", "-q"]).ok(), "");
+    }
+}
+
+#[test]
+fn every_wrong_value_is_named_before_anything_is_made() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        for (flag, values) in [
+            ("--memory-swap", &["", "-2", "64x"][..]),
+            ("--memory-reservation", &["0", "much"]),
+            ("--cpu-period", &["999", "1000001"]),
+            ("--cpu-quota", &["0", "999", "-2"]),
+            ("--cpu-shares", &["0", "1", "262145"]),
+            ("--cpuset-cpus", &["", "a", "1-0", "0,"]),
+            ("--cpuset-mems", &["", "0-"]),
+            ("--blkio-weight", &["9", "1001"]),
+            ("--shm-size", &["0", "", "-1", "1x"]),
+            ("--ulimit", &["nofile", "files=1", "nofile=-2", "nofile=1:2:3", "nofile="]),
+            ("--sysctl", &["", "net.ipv4.ip_forward", "net..x=1", "../x=1"]),
+            ("--device", &["", "fuse", "/dev/null:x", "/dev/null:/dev/x:rr", "/dev/null:/../x"]),
+            ("--device-cgroup-rule", &["", "c 1:3", "x 1:3 rwm", "c 1:3 rwx", "c 1 r"]),
+        ] {
+            for value in values {
+                let ran = sandbox.run(&[&format!("{flag}={value}")], &["true"]);
+                ran.code(125)
+                    .says(&format!("minibox: {flag} {value:?} is not understood\n  hint: "));
+            }
+        }
+        for (flags, says) in [
+            (&["--memory-swap", "1g"][..], "--memory-swap needs -m/--memory"),
+            (&["-m", "64m", "--memory-swap", "32m"], "is less than --memory"),
+            (&["-m", "64m", "--memory-reservation", "65m"], "is more than --memory"),
+            (&["--cpus", "1", "--cpu-quota", "5000"], "--cpu-quota"),
+            (&["--cpuset-cpus", "100000"], "this machine has 0"),
+            (&["--ulimit", "nofile=6:5"], "the soft limit is above the hard one"),
+            (&["--device", "/dev/no-such-thing"], "there is no device /dev/no-such-thing"),
+            (&["--device", "/etc/passwd"], "there is no device /etc/passwd"),
+        ] {
+            sandbox.run(flags, &["true"]).code(125).says(says);
+        }
+        assert_eq!(sandbox.call(&["ps", "-a", "-q"]).ok(), "");
+    }
+}
+
+#[test]
+fn more_than_ones_own_hard_limit_is_refused() {
+    for caller in Caller::plain() {
+        let sandbox = Sandbox::new(caller);
+        let wrapper = ["sh", "-c", "ulimit -n 1000; exec \"$@\"", "sh"];
+        let rootfs = sandbox.rootfs();
+        let args = ["run", "--ulimit", "nofile=1001", &rootfs, "true"];
+        let ran = Ran::of(&sandbox.wrapped(&wrapper, &args).output().expect("it starts"));
+        ran.code(125).says("--ulimit nofile=1001: your own hard limit is 1000");
     }
 }

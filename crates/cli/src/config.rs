@@ -1,14 +1,16 @@
 //! What is wanted → an OCI configuration, with the defaults of a careful host.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use minibox_runtime::DEFAULT_PATH;
 use minibox_runtime::idmap::{IdMap, Range};
 use minibox_runtime::user::User;
-use minibox_runtime::{DEFAULT_PATH, Error, Result};
 use oci_spec::runtime as oci;
 
 use crate::args::CreateArgs;
 use crate::host;
+use crate::wishes::devices::Device;
 use crate::wishes::{Wishes, mount};
 
 /// The runtime-spec that a configuration is written to.
@@ -76,7 +78,7 @@ pub(crate) struct Place<'a> {
 }
 
 /// The whole OCI configuration.
-pub(crate) fn build(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> Result<oci::Spec> {
+pub(crate) fn build(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Spec {
     let mut spec = oci::Spec::default();
     spec.set_version(String::from(SPEC_VERSION));
     let annotations = wishes.annotations.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -88,12 +90,12 @@ pub(crate) fn build(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> Re
     root.set_readonly(Some(args.mounts.read_only));
     spec.set_root(Some(root));
     spec.set_mounts(Some(mounts(args, wishes, place)));
-    spec.set_process(Some(process(args.process.tty, wishes, place.hostname)?));
+    spec.set_process(Some(process(args.process.tty, wishes, place.hostname)));
     spec.set_linux(Some(linux(args, wishes, place)));
-    Ok(spec)
+    spec
 }
 
-fn process(tty: bool, wishes: &Wishes, hostname: &str) -> Result<oci::Process> {
+fn process(tty: bool, wishes: &Wishes, hostname: &str) -> oci::Process {
     let program = &wishes.program;
     let mut process = oci::Process::default();
     process.set_terminal(Some(tty));
@@ -104,13 +106,8 @@ fn process(tty: bool, wishes: &Wishes, hostname: &str) -> Result<oci::Process> {
     process.set_no_new_privileges(Some(wishes.privileges.no_new_privs));
     process
         .set_capabilities(Some(capability_sets(&wishes.privileges.capabilities, program.user.uid)));
-    // A core dump of a container would land wherever the host's core_pattern says.
-    let core = oci::PosixRlimitBuilder::default()
-        .typ(oci::PosixRlimitType::RlimitCore)
-        .soft(0_u64)
-        .hard(0_u64);
-    process.set_rlimits(Some(vec![core.build().map_err(|e| Error::new(e.to_string()))?]));
-    Ok(process)
+    process.set_rlimits(Some(wishes.limits.ulimits.clone()));
+    process
 }
 
 /// The user of a process, as config.json has it.
@@ -167,7 +164,13 @@ fn mounts(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mou
             "tmpfs",
             "shm",
             "/dev/shm",
-            &["nosuid", "nodev", "noexec", "mode=1777", "size=65536k"],
+            &[
+                "nosuid",
+                "nodev",
+                "noexec",
+                "mode=1777",
+                &format!("size={}", wishes.limits.shm_size),
+            ],
         ),
         mount("mqueue", "mqueue", "/dev/mqueue", &safe),
         sys,
@@ -183,12 +186,23 @@ fn mounts(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mou
     mounts.push(own(&place.files.hosts, "/etc/hosts"));
     mounts.push(own(&place.files.hostname, "/etc/hostname"));
     mounts.push(own(&place.files.resolv_conf, "/etc/resolv.conf"));
+    let device = |device: &&Device| !is_made(device, place);
+    let devices = wishes.devices.nodes.iter().filter(device).map(|device| {
+        let (host, inside) = (device.host.to_string_lossy(), device.node.path().to_string_lossy());
+        mount("bind", &host, &inside, &["bind", "nosuid", "noexec"])
+    });
     let asked = wishes.mounts.tmpfs.iter().chain(&wishes.mounts.volumes).cloned();
-    let mut asked: Vec<oci::Mount> = asked.collect();
+    let mut asked: Vec<oci::Mount> = asked.chain(devices).collect();
     // A mount below another must come after it, whatever the order on the command line.
     asked.sort_by_key(|mount| mount.destination().components().count());
     mounts.extend(asked);
     mounts
+}
+
+/// Is its node made, rather than the host's shown? In a user namespace nobody can make one, and the runtime
+/// makes them below /dev alone.
+fn is_made(device: &Device, place: &Place<'_>) -> bool {
+    place.id_map.is_none() && device.node.path().starts_with("/dev")
 }
 
 fn linux(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Linux {
@@ -224,53 +238,35 @@ fn linux(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Linux {
         linux.set_uid_mappings(mappings(&map.uids));
         linux.set_gid_mappings(mappings(&map.gids));
     }
+    let mut sysctls = HashMap::new();
     if !wishes.namespaces.host_network {
         // In a network of its own a port below 1024 harms nobody, and ping needs no raw socket.
         let last = place.id_map.map_or_else(host::last_group, |map| {
             map.gids.iter().map(|r| r.inside + (r.size - 1)).max().unwrap_or(0)
         });
-        let pairs = [
-            ("net.ipv4.ip_unprivileged_port_start", String::from("0")),
-            ("net.ipv4.ping_group_range", format!("0 {last}")),
-        ];
-        linux.set_sysctl(Some(
-            pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
-        ));
+        sysctls.insert("net.ipv4.ip_unprivileged_port_start".into(), String::from("0"));
+        sysctls.insert("net.ipv4.ping_group_range".into(), format!("0 {last}"));
     }
-    if args.security.privileged {
-        linux.set_devices(Some(host::devices()));
-    }
+    sysctls.extend(wishes.limits.sysctls.clone());
+    linux.set_sysctl(Some(sysctls).filter(|all| !all.is_empty()));
+    let all = args.security.privileged.then(|| host::device_nodes(Path::new("/dev")));
+    let asked = wishes.devices.nodes.iter().filter(|device| is_made(device, place));
+    let devices = all.into_iter().flatten().chain(asked.map(|device| device.node.clone()));
+    linux.set_devices(Some(devices.collect()));
     linux
 }
 
 fn resources(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> oci::LinuxResources {
-    let mut resources = oci::LinuxResources::default();
     if place.cgroup.is_none() {
-        return resources;
+        return oci::LinuxResources::default();
     }
+    let mut resources = wishes.limits.resources.clone();
     if !args.security.privileged {
-        // What every container has is added to this by the runtime.
+        // Nothing but what was asked for; what every container has is added by the runtime.
         let mut none = oci::LinuxDeviceCgroup::default();
         none.set_access(Some(String::from("rwm")));
-        resources.set_devices(Some(vec![none]));
-    }
-    if wishes.limits.pids > 0 {
-        let mut pids = oci::LinuxPids::default();
-        pids.set_limit(wishes.limits.pids);
-        resources.set_pids(Some(pids));
-    }
-    if let Some(limit) = wishes.limits.memory {
-        let mut memory = oci::LinuxMemory::default();
-        memory.set_limit(Some(limit));
-        // Docker's default: as much swap again.
-        memory.set_swap(Some(limit.saturating_mul(2)));
-        resources.set_memory(Some(memory));
-    }
-    if let Some(quota) = wishes.limits.cpu_quota {
-        let mut cpu = oci::LinuxCpu::default();
-        cpu.set_period(Some(100_000));
-        cpu.set_quota(Some(quota));
-        resources.set_cpu(Some(cpu));
+        let asked = wishes.devices.rules.iter().cloned();
+        resources.set_devices(Some([none].into_iter().chain(asked).collect()));
     }
     resources
 }

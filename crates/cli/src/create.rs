@@ -111,7 +111,8 @@ pub(crate) fn id_map(store: &Store) -> Option<IdMap> {
 pub(crate) fn cgroup_for(store: &Store, args: &CreateArgs, id: &str) -> Result<Option<Cgroup>> {
     let layout = Layout::detect();
     if !cgroup::is_writable(&layout) {
-        let asked = limits::given(&args.limits);
+        let mut asked = limits::given(&args.limits);
+        asked.extend((!args.hardware.device_rules.is_empty()).then_some("--device-cgroup-rule"));
         if !asked.is_empty() {
             output::note(&format!(
                 "{} has no effect: this user may not make cgroups here; run as root for limits",
@@ -178,7 +179,7 @@ fn prepare(
         hostname: &hostname,
         files: &files,
     };
-    let mut spec = config::build(args, wishes, &place)?;
+    let mut spec = config::build(args, wishes, &place);
     if let (Some(layer), true) = (&record.layer, needs_patchwork(args, record)) {
         record.is_patchwork = true;
         let patchwork = patchwork::make(&absolute_rootfs(args), layer)?;

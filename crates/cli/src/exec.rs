@@ -25,6 +25,11 @@ pub(crate) fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
     terminal::check(process.interactive && process.tty)?;
     // Before its program runs it has no root of its own.
     let container = living::find_started(store, &args.container)?;
+    if container.is_paused() {
+        let name = &container.record.name;
+        return Err(Error::new(format!("container {name} is paused"))
+            .hint(format!("wake it first: `minibox unpause {name}`")));
+    }
     let wish = Wish {
         command: &args.command,
         user: process.user.as_deref(),

@@ -25,7 +25,7 @@ pub(crate) fn run(store: &Store, made: Made, mut teller: Teller, sig_proxy: bool
     })?;
     teller.finish();
     drop(lock);
-    let ended = supervise::stay(&running, streams, &signals, interactive, Some(&record.name))?;
+    let ended = supervise::stay(&running, streams, &signals, interactive, Some(&record))?;
     drop(plan);
     let exit = ending::describe(&record, Some(ended), None);
     if let Err(error) = write_down_end(store, &mut record, exit.clone()) {
@@ -59,7 +59,7 @@ fn begin(
     let running = minibox_runtime::spawn::start(&plan, &mut |event| {
         if let Event::Born { pid } = event {
             birth::write_down_start(store, record, *pid)?;
-            guardian::start(store, &record.id, &record.name, *pid)?;
+            guardian::start(store, record, *pid)?;
         }
         teller.hear(event)
     })?;

@@ -12,30 +12,31 @@ use minibox_runtime::{Error, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::quiet;
-use crate::store::{Exit, Store, now};
+use crate::signals;
+use crate::store::{Exit, Record, Store, now};
 
-/// Starts the guardian of container `id`, whose PID 1 is the caller's child `pid`.
-pub(crate) fn start(store: &Store, id: &str, name: &str, pid: i32) -> Result<()> {
+/// Starts the guardian of a container whose PID 1 is the caller's child `pid`.
+pub(crate) fn start(store: &Store, record: &Record, pid: i32) -> Result<()> {
     let hold = |pid| {
         sys::pidfd_open(pid).map_err(|fault| Error::of_fault(format!("cannot hold {pid}"), fault))
     };
     let (container, keeper) = (hold(pid)?, hold(std::process::id() as i32)?);
     match sys::clone3(0, None).map_err(|f| Error::of_fault("cannot start the guardian", f))? {
         Forked::Parent { .. } => Ok(()),
-        Forked::Child => guard(store, id, name, &container, &keeper),
+        Forked::Child => guard(store, record, &container, &keeper),
     }
 }
 
-fn guard(store: &Store, id: &str, name: &str, container: &OwnedFd, keeper: &OwnedFd) -> ! {
+fn guard(store: &Store, record: &Record, container: &OwnedFd, keeper: &OwnedFd) -> ! {
     let _ = sys::setsid();
-    quiet::become_quiet(name, &[container.as_raw_fd(), keeper.as_raw_fd()]);
+    quiet::become_quiet(&record.name, &[container.as_raw_fd(), keeper.as_raw_fd()]);
     let mut ends = [container, keeper].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
     while poll(&mut ends, PollTimeout::NONE).is_err() {}
     if !ends[0].any().unwrap_or(false) {
-        let _ = sys::pidfd_send_signal(container.as_raw_fd(), libc::SIGKILL);
+        signals::kill(container, record.cgroup().as_ref());
         let mut end = [PollFd::new(container.as_fd(), PollFlags::POLLIN)];
         while poll(&mut end, PollTimeout::NONE).is_err() {}
-        let _ = write_down(store, id);
+        let _ = write_down(store, &record.id);
     }
     sys::exit_now(0)
 }

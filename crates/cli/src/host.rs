@@ -5,43 +5,33 @@ use std::path::Path;
 
 use oci_spec::runtime as oci;
 
-/// Every device node below /dev, but for those that belong to a terminal or to the container itself.
-pub(crate) fn devices() -> Vec<oci::LinuxDevice> {
-    let mut devices = Vec::new();
-    collect(Path::new("/dev"), &mut devices);
-    devices
-}
-
-fn collect(folder: &Path, devices: &mut Vec<oci::LinuxDevice>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let (path, Ok(kind)) = (entry.path(), entry.file_type()) else {
-            continue;
-        };
-        let skip = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/ptmx"];
-        if skip.iter().any(|name| path == Path::new(name)) {
-            continue;
-        }
-        if kind.is_dir() {
-            collect(&path, devices);
-        } else if kind.is_char_device() || kind.is_block_device() {
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            let mut device = oci::LinuxDevice::default();
-            device.set_path(path);
-            device.set_typ(if kind.is_block_device() {
-                oci::LinuxDeviceType::B
-            } else {
-                oci::LinuxDeviceType::C
-            });
-            device.set_major(nix::sys::stat::major(metadata.rdev()) as i64);
-            device.set_minor(nix::sys::stat::minor(metadata.rdev()) as i64);
-            device.set_file_mode(Some(metadata.mode() & 0o7777));
-            device.set_uid(Some(metadata.uid()));
-            device.set_gid(Some(metadata.gid()));
-            devices.push(device);
-        }
+/// The device node at `path`, or all below the folder at `path` but for those that belong to a terminal or
+/// to a container itself; none where there is none.
+pub(crate) fn device_nodes(path: &Path) -> Vec<oci::LinuxDevice> {
+    let own = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/ptmx"];
+    let Ok(metadata) = std::fs::metadata(path) else { return Vec::new() };
+    if metadata.is_dir() {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        // A link below it leads to what stands elsewhere.
+        let entries = entries.filter(|entry| entry.file_type().is_ok_and(|t| !t.is_symlink()));
+        let paths = entries.map(|entry| entry.path());
+        let paths = paths.filter(|path| own.iter().all(|own| path != Path::new(own)));
+        return paths.flat_map(|path| device_nodes(&path)).collect();
     }
+    let kind = match metadata.file_type() {
+        kind if kind.is_block_device() => oci::LinuxDeviceType::B,
+        kind if kind.is_char_device() => oci::LinuxDeviceType::C,
+        _ => return Vec::new(),
+    };
+    let mut device = oci::LinuxDevice::default();
+    device.set_path(path.to_owned());
+    device.set_typ(kind);
+    device.set_major(nix::sys::stat::major(metadata.rdev()) as i64);
+    device.set_minor(nix::sys::stat::minor(metadata.rdev()) as i64);
+    device.set_file_mode(Some(metadata.mode() & 0o7777));
+    device.set_uid(Some(metadata.uid()));
+    device.set_gid(Some(metadata.gid()));
+    vec![device]
 }
 
 /// The group ids that exist here: all of them, but for a root of some user namespace.

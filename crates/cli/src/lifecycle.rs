@@ -13,6 +13,7 @@ use crate::living;
 use crate::monitor::Company;
 use crate::monitor::words::{self, to_monitor};
 use crate::output;
+use crate::pause;
 use crate::signals::{self, has_handler};
 use crate::start;
 use crate::store::{Container, Halted, Status, Store};
@@ -93,6 +94,17 @@ fn send(pidfd: &OwnedFd, signal: i32, name: &str) -> Result<()> {
     }
 }
 
+/// The same for a signal that is to end it: one that is paused must wake to hear it.
+fn send_and_wake(container: &Container, pid: i32, pidfd: &OwnedFd, signal: i32) -> Result<()> {
+    let is_paused = container.is_paused();
+    send(pidfd, signal, &container.record.name)?;
+    if is_paused {
+        // It may have ended by now.
+        let _ = pause::wake(&container.record, pid);
+    }
+    Ok(())
+}
+
 /// How `stop` and `restart` ask.
 struct Asking {
     /// Seconds; below 0: for ever. None: as the container was made.
@@ -118,7 +130,7 @@ impl Asking {
         let signal = self.signal.unwrap_or(record.settings.stop_signal);
         if let Some((pid, pidfd)) = container.hold()? {
             let deaf = !has_handler(pid, signal) && signal != libc::SIGKILL;
-            send(&pidfd, signal, name)?;
+            send_and_wake(&container, pid, &pidfd, signal)?;
             let limit = u64::try_from(seconds).ok().map(Duration::from_secs);
             if !wait_for_end(&pidfd, limit) {
                 let signal = signals::name(signal);
@@ -183,8 +195,10 @@ pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<u8> {
         let (pid, pidfd) = container.hold_running()?;
         if signal == libc::SIGKILL || signal == container.record.settings.stop_signal {
             halt(store, &container.record.id, Halted::User)?;
+            send_and_wake(&container, pid, &pidfd, signal)?;
+        } else {
+            send(&pidfd, signal, name)?;
         }
-        send(&pidfd, signal, name)?;
         match signal {
             libc::SIGKILL => {
                 wait_for_end(&pidfd, Some(Duration::from_secs(10)));
@@ -245,12 +259,12 @@ pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
         if args.force && matches!(container.status(), Status::Running | Status::Restarting) {
             halt(store, &container.record.id, Halted::User)?;
         }
-        if let Some((_, pidfd)) = container.hold()? {
+        if let Some((pid, pidfd)) = container.hold()? {
             if !args.force {
                 return Err(Error::new(format!("{name} is running"))
                     .hint(format!("`minibox stop {name}` first, or `minibox rm -f {name}`")));
             }
-            send(&pidfd, libc::SIGKILL, name)?;
+            send_and_wake(&container, pid, &pidfd, libc::SIGKILL)?;
             wait_for_end(&pidfd, Some(Duration::from_secs(10)));
         }
         let id = &container.record.id;

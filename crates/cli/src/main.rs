@@ -24,6 +24,7 @@ mod monitor;
 mod names;
 mod output;
 mod patchwork;
+mod pause;
 mod quiet;
 mod run;
 mod seal;
@@ -34,6 +35,7 @@ mod store;
 mod supervise;
 mod terminal;
 mod trial;
+mod update;
 mod views;
 mod wishes;
 
@@ -200,13 +202,13 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Kill(args) => lifecycle::kill(&store, &args),
         Verb::Wait(names) => Ok(lifecycle::wait(&store, &names)),
         Verb::Rm(args) => Ok(lifecycle::rm(&store, &args)),
+        Verb::Pause(args) => Ok(pause::pause(&store, &args)),
+        Verb::Unpause(args) => Ok(pause::unpause(&store, &args)),
+        Verb::Update(args) => update::update(&store, &args),
         Verb::Gc(args) => gc::gc(&store, &args),
         Verb::Version(_) | Verb::Steps(_) => Ok(0),
         Verb::Top(_)
-        | Verb::Pause(_)
-        | Verb::Unpause(_)
         | Verb::Rename(_)
-        | Verb::Update(_)
         | Verb::Cp(_)
         | Verb::Diff(_)
         | Verb::Export(_)

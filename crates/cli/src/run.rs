@@ -121,7 +121,7 @@ fn dry_run(
         hostname: &hostname,
         files: &files,
     };
-    let spec = config::build(args, wishes, &place)?;
+    let spec = config::build(args, wishes, &place);
     let layer = (!args.mounts.rw).then(|| Layer {
         upper: PathBuf::from("LAYER/upper"),
         work: PathBuf::from("LAYER/work"),

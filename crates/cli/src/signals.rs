@@ -1,6 +1,9 @@
 //! Signals by name and number, signal(7).
 
-use minibox_runtime::{Error, Result};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use minibox_runtime::cgroup::Cgroup;
+use minibox_runtime::{Error, Result, sys};
 use nix::sys::signal::Signal;
 
 /// A signal by name (with or without SIG) or number.
@@ -24,6 +27,15 @@ pub(crate) fn has_handler(pid: i32, signal: i32) -> bool {
     let caught = caught.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
     // Unreadable means unknown, and then nothing is claimed.
     caught.is_none_or(|mask| mask & (1 << (signal - 1)) != 0)
+}
+
+/// Kills the process that `pidfd` holds. In a frozen `cgroup` of version 1 not even SIGKILL is heard before
+/// it is thawed.
+pub(crate) fn kill(pidfd: &OwnedFd, cgroup: Option<&Cgroup>) {
+    let _ = sys::pidfd_send_signal(pidfd.as_raw_fd(), libc::SIGKILL);
+    if let Some(cgroup) = cgroup {
+        let _ = cgroup.thaw();
+    }
 }
 
 /// Its name, or its number where it has none.

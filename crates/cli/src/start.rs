@@ -92,6 +92,10 @@ pub(crate) fn begin(store: &Store, name: &str, company: Company) -> Result<Optio
     // Somebody else may have been first.
     let container = store.load(id)?.ok_or_else(gone)?;
     match container.status() {
+        Status::Running if container.is_paused() => {
+            return Err(Error::new(format!("{name} is paused"))
+                .hint(format!("`minibox unpause {name}` wakes it")));
+        }
         Status::Running => return Ok(None),
         Status::Restarting => {
             return Err(Error::new(format!("{name} is about to be started again by its policy"))

@@ -481,6 +481,18 @@ impl Container {
         self.state.as_ref().is_some_and(|s| s.boot_id == state::boot_id() && s.keeper.is_alive())
     }
 
+    /// Does every process of it sleep, after `pause`? The kernel's word: a frozen cgroup, or where it has none
+    /// a PID 1 that was stopped.
+    pub(crate) fn is_paused(&self) -> bool {
+        let Some(state) = self.state.as_ref().filter(|_| self.status() == Status::Running) else {
+            return false;
+        };
+        match self.record.cgroup() {
+            Some(cgroup) => cgroup.is_frozen(),
+            None => state::letter(state.init.pid) == Some('T'),
+        }
+    }
+
     /// A monitor that took over has no terminal: the kernel hung it up with the first monitor's death.
     pub(crate) fn has_lost_terminal(&self) -> bool {
         let Some(state) = self.state.as_ref().filter(|_| self.record.terminal) else {

@@ -16,7 +16,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::ending::{Ended, reap};
 use crate::output;
-use crate::signals::has_handler;
+use crate::signals::{self, has_handler};
+use crate::store::Record;
 use crate::terminal::{self, RawMode};
 
 /// Bytes that are copied at a time.
@@ -91,14 +92,13 @@ impl Streams {
     }
 }
 
-/// Stays with the program until it ends. `container` is the name of the container whose PID 1 it is;
-/// none for a program that has joined one, to which signals do what they always do.
+/// Stays with the program until it ends. `container` is the one whose PID 1 it is; none for a program that has joined one, to which signals do what they always do.
 pub(crate) fn stay(
     running: &Running,
     mut streams: Streams,
     signals: &SignalFd,
     interactive: bool,
-    container: Option<&str>,
+    container: Option<&Record>,
 ) -> Result<Ended> {
     // Our copies of the program's ends would keep its pipes open for ever.
     streams.theirs = [None, None, None];
@@ -151,7 +151,7 @@ pub(crate) fn stay(
                 (Some(console), Signal::SIGWINCH) => terminal::copy_size(console.as_fd()),
                 (None, Signal::SIGWINCH) => {}
                 _ => match container {
-                    Some(name) => forward(running, signal, &mut second_chance, name),
+                    Some(record) => forward(running, signal, &mut second_chance, record),
                     None => drop(sys::pidfd_send_signal(running.pidfd.as_raw_fd(), signal as i32)),
                 },
             }
@@ -262,11 +262,17 @@ pub(crate) fn write_all(to: i32, mut bytes: &[u8]) -> bool {
 }
 
 /// Passes a signal on to PID 1, and explains the kernel where it will be thrown away.
-fn forward(running: &Running, signal: Signal, second_chance: &mut Option<Instant>, name: &str) {
-    let send = |signal: Signal| {
-        let _ = sys::pidfd_send_signal(running.pidfd.as_raw_fd(), signal as i32);
+fn forward(
+    running: &Running,
+    signal: Signal,
+    second_chance: &mut Option<Instant>,
+    record: &Record,
+) {
+    let send = |signal: Signal| match signal {
+        Signal::SIGKILL => signals::kill(&running.pidfd, record.cgroup().as_ref()),
+        _ => drop(sys::pidfd_send_signal(running.pidfd.as_raw_fd(), signal as i32)),
     };
-    explain_and_send(running.pid, signal, second_chance, name, send);
+    explain_and_send(running.pid, signal, second_chance, &record.name, send);
 }
 
 /// The same, however it is sent: what a signal to a PID 1 without a handler comes to.

@@ -23,8 +23,9 @@ fn status_text(container: &Container) -> String {
         }
         (Status::Running, _) => {
             let up = container.record.started.as_deref().map_or_else(String::new, output::ago);
-            let lost = container.has_lost_terminal();
-            format!("up {up}{}", if lost { " (terminal lost)" } else { "" })
+            let lost = if container.has_lost_terminal() { " (terminal lost)" } else { "" };
+            let paused = if container.is_paused() { " (paused)" } else { "" };
+            format!("up {up}{lost}{paused}")
         }
         (Status::Created, _) => String::from("created"),
         (Status::Exited | Status::Restarting, _) => String::from("ending"),
@@ -90,6 +91,7 @@ pub(crate) fn inspect(store: &Store, args: &InspectArgs) -> Result<u8> {
         let state = container.state.as_ref().filter(|_| running);
         let status = match container.status() {
             Status::Created => "created",
+            Status::Running if container.is_paused() => "paused",
             Status::Running => "running",
             Status::Restarting => "restarting",
             Status::Exited => "exited",

@@ -161,7 +161,7 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
         Step::OpenRoot => format!("open({}, O_PATH|O_DIRECTORY)", quoted(&plan.root.attach_at)),
         Step::MakeCgroup => {
             let path = plan.cgroup.as_ref().map_or("", |c| &c.path);
-            format!("mkdir(\"{path}\") in each hierarchy, then write its limits")
+            format!("mkdir(\"{path}\") in each hierarchy, then write its limits and device list")
         }
         Step::Clone => format!("clone3({})", plan.clone_flag_names().join("|")),
         Step::MapIds => plan.id_map.as_ref().map_or(String::new(), |map| {

@@ -65,9 +65,9 @@ steps! {
         [ENOENT => "there is no such folder", ENOTDIR => "this is a file, not a folder", EACCES => "you may not enter this folder, or one above it"]
     MakeCgroup "make-cgroup" Parent
         "make the cgroup and set its limits"
-        "Limits must stand before the first instruction runs; a process moved in later would already have used what it must not."
+        "Limits, and the list of devices, must stand before the first instruction runs; a process moved in later would already have used what it must not."
         "cgroups(7)"
-        [EACCES => "this user may not make cgroups here", EROFS => "cgroupfs is mounted read-only, as inside another container", EBUSY => "the parent cgroup holds processes itself, so it cannot hand controllers down", EINVAL => "the kernel refuses the value of a limit"]
+        [EACCES => "this user may not make cgroups here", EROFS => "cgroupfs is mounted read-only, as inside another container", EBUSY => "the parent cgroup holds processes itself, so it cannot hand controllers down", EINVAL => "the kernel refuses the value of a limit", EPERM => "the cgroup above denies a device that is to be allowed"]
     Clone "clone" Parent
         "make the process, with its namespaces"
         "One clone3(2) makes the new process and gives it its own view of process ids, mounts, network, names and message queues. From here on there are two processes."
@@ -135,7 +135,7 @@ steps! {
         [ELOOP => "the place is a symbolic link, which is not allowed for /proc, /sys and /dev", ENOTDIR => "the place is a file, but a folder is to be mounted", EINVAL => "a file can be mounted only on a file, and a folder only on a folder", EACCES => "the place does not exist and may not be made", EOVERFLOW => "the place belongs to an id that is not mapped into the container", EROFS => "the place does not exist and the filesystem is read-only", ENOSPC => "the disk under the container's layer is full"]
     Devices "devices" Child
         "fill /dev"
-        "Six harmless nodes and a few links, nothing of the host's. They come after /dev is mounted and before anything is masked with /dev/null."
+        "Six harmless nodes, a few links, and what was asked for of the host's devices. They come after /dev is mounted and before anything is masked with /dev/null."
         "mknod(2), null(4), random(4), pts(4)"
         [EPERM => "this process may not make device nodes", EEXIST => "the root filesystem brings something else under this name"]
     Hostname "hostname" Child

@@ -121,7 +121,10 @@ impl Checks {
     pub(super) fn go_on(&mut self, store: &Store, id: &str) {
         let Some(health) = self.health.clone() else { return };
         let Some(mut check) = self.running.take() else {
-            if Instant::now() >= self.next {
+            let container = || store.load(id).ok().flatten();
+            if Instant::now() >= self.next && container().is_some_and(|c| c.is_paused()) {
+                self.next = Instant::now() + self.pause();
+            } else if Instant::now() >= self.next {
                 if self.report.log.is_empty() {
                     self.save(store, id);
                 }

@@ -17,6 +17,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
+use minibox_runtime::cgroup::Cgroup;
 use minibox_runtime::line::Listening;
 use minibox_runtime::state::{Lock, ProcessId};
 use minibox_runtime::sys::{self, Forked};
@@ -33,6 +34,7 @@ use crate::ending::{self, Ended, reap};
 use crate::explain::Teller;
 use crate::log::Log;
 use crate::quiet::become_quiet;
+use crate::signals;
 use crate::store::{Container, Exit, Record, Store};
 use crate::supervise;
 
@@ -220,6 +222,7 @@ struct Monitor {
     /// The program; none between two starts.
     pidfd: Option<OwnedFd>,
     pid: i32,
+    cgroup: Option<Cgroup>,
     is_our_child: bool,
     born: Instant,
     console: Option<File>,
@@ -258,6 +261,7 @@ impl Monitor {
             log: Log::open(&store.folder(&record.id), record.settings.log),
             pidfd: None,
             pid: 0,
+            cgroup: record.cgroup(),
             is_our_child: false,
             born: Instant::now(),
             console: None,
@@ -417,8 +421,10 @@ impl Monitor {
     }
 
     fn send_signal(&self, signal: i32) {
-        if let Some(pidfd) = &self.pidfd {
-            let _ = sys::pidfd_send_signal(pidfd.as_raw_fd(), signal);
+        match &self.pidfd {
+            Some(pidfd) if signal == libc::SIGKILL => signals::kill(pidfd, self.cgroup.as_ref()),
+            Some(pidfd) => drop(sys::pidfd_send_signal(pidfd.as_raw_fd(), signal)),
+            None => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! The arguments of `run` and `create`, understood: everything a person can get wrong on the command line
 //! is found here, before anything is made. One file per concern, as the flags are grouped.
 
+pub(crate) mod devices;
 pub(crate) mod limits;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
@@ -23,6 +24,7 @@ use crate::settings::Settings;
 pub(crate) struct Wishes {
     pub program: process::Program,
     pub limits: limits::Limits,
+    pub devices: devices::Devices,
     pub namespaces: namespaces::Namespaces,
     pub mounts: mounts::Mounts,
     pub privileges: security::Privileges,
@@ -54,11 +56,13 @@ pub(crate) fn understand(args: &CreateArgs, detached: bool) -> Result<Wishes> {
     let privileges = security::understand(&args.security, &mut warnings)?;
     let namespaces = namespaces::understand(args, &mut warnings)?;
     let root = open_root(&args.rootfs)?;
+    let mounts = mounts::understand(args)?;
     Ok(Wishes {
         program: process::understand(args, root.as_fd())?,
         limits: limits::understand(args)?,
+        devices: devices::understand(&args.hardware, &mounts.volumes)?,
         namespaces,
-        mounts: mounts::understand(args)?,
+        mounts,
         privileges,
         annotations: annotations(&args.labels.annotations)?,
         settings: policy::understand(args, detached)?,

@@ -133,7 +133,9 @@ fn opens(name: &str) -> &'static str {
         "CAP_SYS_RAWIO" => "the container may talk to hardware directly",
         "CAP_NET_ADMIN" => "the container may change its network's interfaces, routes and firewall",
         "CAP_NET_RAW" => "the container may forge and read packets on its network",
-        "CAP_MKNOD" => "the container may make device nodes, disks of the host among them",
+        "CAP_MKNOD" => {
+            "the container may make device nodes, which open only what its device list allows"
+        }
         "CAP_SYS_TIME" => "the container may set the host's clock",
         "CAP_SYS_BOOT" => "the container may reboot",
         "CAP_DAC_READ_SEARCH" => "the container may open files of the host by handle",
