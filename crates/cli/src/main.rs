@@ -11,6 +11,7 @@ mod dryrun;
 mod ending;
 mod exec;
 mod explain;
+mod files;
 mod foreground;
 mod gc;
 mod guardian;
@@ -25,6 +26,7 @@ mod names;
 mod output;
 mod patchwork;
 mod pause;
+mod progress;
 mod quiet;
 mod run;
 mod seal;
@@ -205,17 +207,11 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Pause(args) => Ok(pause::pause(&store, &args)),
         Verb::Unpause(args) => Ok(pause::unpause(&store, &args)),
         Verb::Update(args) => update::update(&store, &args),
+        Verb::Cp(args) => files::cp(&store, &args),
+        Verb::Diff(args) => files::diff(&store, &args),
+        Verb::Export(args) => files::export(&store, &args),
         Verb::Gc(args) => gc::gc(&store, &args),
         Verb::Version(_) | Verb::Steps(_) => Ok(0),
-        Verb::Top(_)
-        | Verb::Rename(_)
-        | Verb::Cp(_)
-        | Verb::Diff(_)
-        | Verb::Export(_)
-        | Verb::Volume(_)
-        | Verb::Events(_)
-        | Verb::Prune(_)
-        | Verb::Info(_)
-        | Verb::Generate(_) => Err(Error::new("this verb is not part of this version")),
+        Verb::Top(_) | Verb::Rename(_) | Verb::Volume(_) | Verb::Events(_) | Verb::Prune(_) | Verb::Info(_) => Err(Error::new("this verb is not part of this version")),
     }
 }

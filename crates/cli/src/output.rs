@@ -22,6 +22,11 @@ fn tame(text: &str) -> String {
     text.chars().map(quote).collect()
 }
 
+/// The same on one line.
+pub(crate) fn on_one_line(text: &str) -> String {
+    tame(text).replace('\n', "\\n")
+}
+
 /// `--quiet`: only errors are said.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
@@ -30,9 +35,14 @@ pub(crate) fn quiet(quiet: bool) {
     QUIET.store(quiet, Ordering::Relaxed);
 }
 
+/// Is nothing to be said but errors?
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
 /// One line to stderr, marked as minibox's.
 pub(crate) fn note(text: &str) {
-    if QUIET.load(Ordering::Relaxed) {
+    if is_quiet() {
         return;
     }
     let _ = writeln!(std::io::stderr(), "minibox: {}", tame(text));
@@ -111,6 +121,25 @@ fn span(duration: Duration) -> String {
     }
 }
 
+/// A number of bytes with three digits, docker's way: 1.23MB.
+pub(crate) fn bytes(count: u64) -> String {
+    let mut value = count as f64;
+    let mut units = ["B", "kB", "MB", "GB", "TB", "PB"].iter();
+    let mut unit = units.next().unwrap_or(&"");
+    while value >= 999.5 {
+        let Some(next) = units.next() else { break };
+        (value, unit) = (value / 1000.0, next);
+    }
+    let digits = if *unit == "B" || value >= 99.95 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$}{unit}")
+}
+
 /// A command as one would type it.
 pub(crate) fn shell_words(words: &[String]) -> String {
     words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
@@ -163,6 +192,20 @@ mod tests {
     fn spans_have_one_unit() {
         assert_eq!(span(Duration::from_secs(1)), "1 second");
         assert_eq!(span(Duration::from_secs(7200)), "2 hours");
+    }
+
+    #[test]
+    fn bytes_have_three_digits() {
+        for (count, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1.00kB"),
+            (12_345, "12.3kB"),
+            (999_600, "1.00MB"),
+            (123_456_789, "123MB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
     }
 
     #[test]

@@ -100,6 +100,14 @@ impl IdMap {
             .map(|r| r.outside + (inside - r.inside))
     }
 
+    /// The container's id for `outside` in `ranges`.
+    pub fn inside(ranges: &[Range], outside: u32) -> Option<u32> {
+        ranges
+            .iter()
+            .find(|r| outside >= r.outside && outside - r.outside < r.size)
+            .map(|r| r.inside + (outside - r.outside))
+    }
+
     /// PARENT: writes both maps for process `pid`, through newuidmap(1) where more than the caller's
     /// own id is mapped and he is not root.
     pub fn write(&self, pid: i32) -> Result<()> {
@@ -208,5 +216,9 @@ mod tests {
         assert_eq!(IdMap::outside(&ranges, 1), Some(100_000));
         assert_eq!(IdMap::outside(&ranges, 65536), Some(165_535));
         assert_eq!(IdMap::outside(&ranges, 65537), None);
+        for (inside, outside) in [(0, 1000), (1, 100_000), (65536, 165_535)] {
+            assert_eq!(IdMap::inside(&ranges, outside), Some(inside));
+        }
+        assert_eq!(IdMap::inside(&ranges, 0), None);
     }
 }

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 
 use crate::line::{Line, Told};
 use crate::mounts::{MountPlan, mask_path, readonly_path};
-use crate::plan::{Plan, RootMount};
+use crate::plan::{Plan, RootMount, RootPlan};
 use crate::step::Step;
 use crate::sys::{self, Fault, MountChange, Sys};
 use crate::{cgroup, devices};
@@ -39,11 +39,8 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
     }
 
     // Mounts in three movements: take while the host is in sight, swap the root, attach inside.
-    line.at(Step::PrivateMounts, 0, || {
-        let private = MountChange { propagation: libc::MS_PRIVATE, ..MountChange::default() };
-        sys::mount_setattr(AT_FDCWD, c"/", true, private)
-    })?;
-    let root = line.at(Step::TakeRoot, 0, || take_root(plan))?;
+    line.at(Step::PrivateMounts, 0, make_private)?;
+    let root = line.at(Step::TakeRoot, 0, || take_root(&plan.root))?;
     for (index, mount) in plan.mounts.iter().enumerate() {
         taken[index] = line.at(Step::TakeMounts, index, || mount.take())?;
     }
@@ -117,31 +114,36 @@ pub fn become_root(single_id: bool) -> Sys<()> {
     sys::setuid(0)
 }
 
+/// No mount made from here on is seen outside, and none of the host's is seen here.
+pub fn make_private() -> Sys<()> {
+    let private = MountChange { propagation: libc::MS_PRIVATE, ..MountChange::default() };
+    sys::mount_setattr(AT_FDCWD, c"/", true, private)
+}
+
 /// The root as a mount, attached over the folder it shows: pivot_root(2) wants it attached somewhere.
-fn take_root(plan: &Plan) -> Sys<RawFd> {
-    let mount = match &plan.root.mount {
+pub fn take_root(root: &RootPlan) -> Sys<RawFd> {
+    let mount = match &root.mount {
         RootMount::Folder { recursive } => {
-            let mount = sys::open_tree_clone(AT_FDCWD, &plan.root.attach_at, *recursive)?;
-            let change = MountChange { set: plan.root.attributes, ..MountChange::default() };
+            let mount = sys::open_tree_clone(AT_FDCWD, &root.attach_at, *recursive)?;
+            let change = MountChange { set: root.attributes, ..MountChange::default() };
             sys::mount_setattr(mount, c"", *recursive, change)?;
             mount
         }
         RootMount::Overlay { options, lower_is_cwd } => {
             if *lower_is_cwd {
-                sys::chdir(&plan.root.attach_at)?;
+                sys::chdir(&root.attach_at)?;
             }
-            MountPlan::take_fresh(c"overlay", options, plan.root.attributes)?
+            MountPlan::take_fresh(c"overlay", options, root.attributes)?
         }
     };
-    let place =
-        sys::openat2(AT_FDCWD, &plan.root.attach_at, libc::O_PATH | libc::O_DIRECTORY, 0, 0)?;
+    let place = sys::openat2(AT_FDCWD, &root.attach_at, libc::O_PATH | libc::O_DIRECTORY, 0, 0)?;
     sys::move_mount(mount, place)?;
     sys::close(place);
     Ok(mount)
 }
 
 /// From here on `/` is the container's. The old root lies over it for one call, then it is gone.
-fn pivot(root: RawFd) -> Sys<()> {
+pub fn pivot(root: RawFd) -> Sys<()> {
     sys::fchdir(root)?;
     sys::close(root);
     sys::pivot_root_here()?;

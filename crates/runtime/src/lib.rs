@@ -48,6 +48,7 @@ pub mod step;
 pub mod sys;
 mod trial;
 pub mod user;
+pub mod view;
 
 pub use error::{Blame, Error, Result};
 pub use plan::{Choices, Layer, Plan};

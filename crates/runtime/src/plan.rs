@@ -259,7 +259,8 @@ fn ranges(mappings: Option<&[LinuxIdMapping]>) -> Vec<Range> {
     mappings.unwrap_or_default().iter().map(range).collect()
 }
 
-fn plan_root(path: &Path, choices: &Choices, in_userns: bool) -> Result<RootPlan> {
+/// Decides how the folder `path` becomes a root.
+pub fn plan_root(path: &Path, choices: &Choices, in_userns: bool) -> Result<RootPlan> {
     let failed = |errno: Errno| {
         Error::new(format!("cannot use {} as a root filesystem", path.display()))
             .step(Step::OpenRoot)
@@ -424,6 +425,21 @@ const KINDS: [(&str, i32); 7] = [
     ("cgroup", libc::CLONE_NEWCGROUP),
 ];
 
+/// CLONE_NEW* of the namespaces in which process `pid` differs from the caller.
+pub fn foreign_namespaces(pid: i32) -> Result<i32> {
+    let mut namespaces = 0;
+    for (name, flag) in KINDS {
+        let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{name}"));
+        let theirs = link(&pid.to_string()).map_err(|error| {
+            Error::of_io("read", format!("/proc/{pid}/ns/{name}").as_ref(), &error).step(Step::Join)
+        })?;
+        if link("self").ok() != Some(theirs) {
+            namespaces |= flag;
+        }
+    }
+    Ok(namespaces)
+}
+
 /// Everything about a process that joins, decided.
 #[derive(Debug)]
 pub struct JoinPlan {
@@ -453,17 +469,7 @@ impl JoinPlan {
         cgroup: Option<&Cgroup>,
         process: ProcessPlan,
     ) -> Result<JoinPlan> {
-        let mut namespaces = 0;
-        for (name, flag) in KINDS {
-            let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{name}"));
-            let theirs = link(&pid.to_string()).map_err(|error| {
-                Error::of_io("read", format!("/proc/{pid}/ns/{name}").as_ref(), &error)
-                    .step(Step::Join)
-            })?;
-            if link("self").ok() != Some(theirs) {
-                namespaces |= flag;
-            }
-        }
+        let namespaces = foreign_namespaces(pid)?;
         let open = |path: &std::path::Path| {
             std::fs::File::open(path).map_err(|e| Error::of_io("open", path, &e))
         };

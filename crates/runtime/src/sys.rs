@@ -835,3 +835,11 @@ pub fn has_file_capabilities(file: &OwnedFd) -> bool {
     let (name, null) = (c"security.capability", std::ptr::null_mut::<u8>());
     syscall!("getxattr", libc::SYS_getxattr, path.as_ptr(), name.as_ptr(), null, 0_usize).is_ok()
 }
+
+/// PARENT. fgetxattr(2): the value's bytes that fit into `buffer`; `None` where there is no such attribute.
+pub fn fgetxattr<'a>(file: &OwnedFd, name: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    let (fd, room) = (file.as_raw_fd(), buffer.len());
+    let count =
+        syscall!("fgetxattr", libc::SYS_fgetxattr, fd, name.as_ptr(), buffer.as_mut_ptr(), room);
+    buffer.get(..usize::try_from(count.ok()?).ok()?)
+}

@@ -5,8 +5,9 @@
 //! root (CVE-2024-9676). They are opened inside the root, without blocking, and read up to a cap.
 
 use std::io::Read;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -30,14 +31,18 @@ pub struct User {
 }
 
 /// openat2(2) of `path` as the container sees it: as if `root` were `/`.
-pub fn open_in_root(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
+pub fn open_in_root(
+    root: BorrowedFd<'_>,
+    path: impl AsRef<Path>,
+    flags: OFlag,
+) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     // Where anything on this machine is renamed or mounted while a `..` is looked up, the kernel will
     // not vouch for the answer and asks to try again.
     for _ in 0..1000 {
-        match openat2(root, path.trim_start_matches('/'), how) {
+        match openat2(root, path.as_ref(), how) {
             Err(Errno::EAGAIN) => {}
             result => return result,
         }
@@ -47,9 +52,16 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> nix::Resu
 
 /// Opens for reading what an `O_PATH` descriptor refers to.
 pub fn reopen(file: &std::fs::File) -> nix::Result<std::fs::File> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let own = nix::fcntl::open("/proc/self/fd", flags, nix::sys::stat::Mode::empty())?;
+    reopen_in(own.as_fd(), file.as_fd())
+}
+
+/// The same through `own`, this process's /proc/self/fd: where no procfs of the host is in sight.
+pub fn reopen_in(own: BorrowedFd<'_>, file: BorrowedFd<'_>) -> nix::Result<std::fs::File> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    nix::fcntl::open(path.as_str(), flags, nix::sys::stat::Mode::empty()).map(Into::into)
+    let name = file.as_raw_fd().to_string();
+    nix::fcntl::openat(own, name.as_str(), flags, nix::sys::stat::Mode::empty()).map(Into::into)
 }
 
 /// Reads `path` below `root`, only where it is a regular file; `None` where there is no such file.
@@ -206,7 +218,6 @@ pub fn exists_in_root(root: BorrowedFd<'_>, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     fn root_with(passwd: &str, group: &str) -> (tempfile::TempDir, std::fs::File) {
         let dir = tempfile::tempdir().unwrap();
