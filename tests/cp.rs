@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -571,5 +571,66 @@ fn a_process_of_the_host_in_sight_is_no_way_out() {
             assert_eq!(tree(&outside), as_tree(&[("secret", "of the host")]));
             assert!(!sandbox.path("home/x").exists());
         }
+    }
+}
+
+/// minibox with standard error on a terminal, and what it has shown there.
+fn watched(
+    sandbox: &Sandbox,
+    args: &[&str],
+) -> (std::process::Child, std::sync::Arc<std::sync::Mutex<String>>) {
+    let pty = nix::pty::openpty(None, None).expect("a pty");
+    let mut command = sandbox.minibox(args);
+    let child = command.stdin(Stdio::piped()).stderr(pty.slave).spawn().expect("minibox");
+    drop(command);
+    let shown = std::sync::Arc::default();
+    let shared = std::sync::Arc::clone(&shown);
+    std::thread::spawn(move || {
+        let (mut master, mut buffer) = (fs::File::from(pty.master), [0; 4096]);
+        while let Ok(count @ 1..) = master.read(&mut buffer) {
+            let text: &std::sync::Mutex<String> = &shared;
+            text.lock().expect("a lock").push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+    });
+    (child, shown)
+}
+
+#[test]
+fn a_long_copy_shows_on_a_terminal_how_far_it_has_come() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        sandbox.sh(&["--name", "one"], "true").ok();
+        sandbox.sh(&["--name", "two"], "true").ok();
+        fs::File::create(sandbox.path("big")).expect("it").set_len(1 << 40).expect("grow");
+        let mut tar = Command::new("tar")
+            .args(["-c", "-C"])
+            .arg(sandbox.path(""))
+            .arg("big")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tar");
+        let mut archive = tar.stdout.take().expect("a pipe");
+        let (mut loud, shown) = watched(&sandbox, &["cp", "-", "one:/tmp"]);
+        let (mut quiet, silence) = watched(&sandbox, &["cp", "-q", "-", "two:/tmp"]);
+        let mut inputs = [&mut loud, &mut quiet].map(|child| child.stdin.take().expect("a pipe"));
+        wait_until("it shows how far it is", || {
+            let mut chunk = [0; 4096];
+            archive.read_exact(&mut chunk).expect("there is more");
+            inputs.iter_mut().for_each(|input| input.write_all(&chunk).expect("it reads"));
+            shown.lock().expect("a lock").contains("\r\x1b[Kcopying to one: ")
+        });
+        drop(inputs);
+        for child in [&mut loud, &mut quiet] {
+            assert_eq!(child.wait().expect("it ends").code(), Some(125));
+        }
+        let is_told = |text: &str| text.contains("ends before it is complete");
+        wait_until("both have said their last", || {
+            [&shown, &silence].iter().all(|text| is_told(&text.lock().expect("a lock")))
+        });
+        let shown = shown.lock().expect("a lock").clone();
+        assert!(shown.contains("B\r\x1b[Kminibox: "), "{caller:?}: cleared first: {shown:?}");
+        assert!(!silence.lock().expect("a lock").contains("copying"), "{silence:?}");
+        let _ = tar.kill();
+        let _ = tar.wait();
     }
 }

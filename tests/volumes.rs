@@ -210,10 +210,11 @@ fn a_tmpfs_is_empty_and_takes_options() {
 fn what_is_no_volume_is_refused_word_for_word() {
     let sandbox = Sandbox::new(Caller::all()[0]);
     sandbox.folder("folder");
-    let right = "\n  hint: SRC:DST or SRC:DST:ro, both paths, DST beginning with /\n";
+    let right = "\n  hint: SRC:DST or SRC:DST:ro, or VOLUME:DST, or DST alone; DST begins with /\n";
     for text in [
         "",
-        "/data",
+        "data",
+        "/",
         ":/data",
         "./folder:",
         "./folder:data",
@@ -224,13 +225,6 @@ fn what_is_no_volume_is_refused_word_for_word() {
         let ran = sandbox.run(&["-v", text], &["true"]).code(125).clone();
         assert_eq!(ran.stderr, format!("minibox: --volume {text:?} is not understood{right}"));
     }
-    let named = sandbox.run(&["-v", "data:/data"], &["true"]).code(125).clone();
-    assert_eq!(
-        named.stderr,
-        "minibox: --volume data:/data: \"data\" would be a named volume, which this version does not have\n  \
-         hint: for a folder write its path: ./data:/data\n"
-    );
-    assert!(!sandbox.path("data/data").exists());
     let option = sandbox.run(&["-v", "./folder:/a:rw,fast"], &["true"]).code(125).clone();
     assert!(
         option.stderr.starts_with("minibox: --volume option \"fast\" is not understood\n  hint: "),
@@ -391,4 +385,65 @@ client.sendall(b'hello')";
         let ran = sandbox.sh(&["-v", "/dev/zero:/zero"], "head -c 3 /zero | od -An -tx1");
         assert_eq!(ran.ok(), "00 00 00", "{caller:?}");
     }
+}
+
+#[test]
+fn mounts_can_be_spelled_out() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        fs::write(sandbox.folder("folder").join("file"), "seen\n").expect("write");
+        let folder = sandbox.path("folder").display().to_string();
+        for (spelled, flag) in [
+            (format!("type=bind,source={folder},target=/data"), "rw"),
+            (format!("type=bind,src={folder},dst=/data,readonly"), "ro"),
+            (String::from("type=bind,src=./folder,destination=/data,ro=1"), "ro"),
+            (String::from("\"type=bind\",src=folder,dst=/data,bind-propagation=rslave"), "rw"),
+        ] {
+            let ran = sandbox.sh(&["--mount", &spelled], "cat /data/file /proc/self/mountinfo");
+            assert!(ran.ok().starts_with("seen\n"), "{caller:?} {spelled} {ran:?}");
+            assert!(flags(&ran.stdout, "/data").contains(&flag), "{caller:?} {spelled}");
+        }
+        let spelled = "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=0700";
+        let script = "stat -c %a /t; df -k /t | tail -1; cat /proc/self/mountinfo";
+        let ran = sandbox.sh(&["--mount", spelled], script);
+        assert!(ran.ok().starts_with("700\ntmpfs") && ran.ok().contains(" 1024 "), "{ran:?}");
+        assert!(flags(&ran.stdout, "/t").contains(&"nosuid"));
+        // A missing source is made by -v alone, or where it is asked for.
+        let ran = sandbox.run(&["--mount", "type=bind,src=home/none,dst=/x"], &["true"]);
+        ran.code(125).says("the source home/none does not exist").says("-v makes");
+        assert!(!sandbox.path("home/none").exists());
+        let asked = "type=bind,src=home/none,dst=/x,bind-create-src";
+        sandbox.run(&["--mount", asked], &["true"]).ok();
+        assert!(sandbox.path("home/none").is_dir());
+    }
+}
+
+#[test]
+fn a_mount_that_is_spelled_wrong_is_refused_word_for_word() {
+    let sandbox = Sandbox::new(Caller::all()[0]);
+    sandbox.folder("folder");
+    for (spelled, words) in [
+        ("", "\"\" has no value"),
+        ("type=bind,src=folder", "it has no destination"),
+        ("type=bind,src=folder,dst=x", "it has no destination"),
+        ("type=bind,src=folder,dst=/", "it has no destination"),
+        ("type=bind,dst=/x", "a bind needs a source"),
+        ("type=nfs,dst=/x", "type=nfs is not understood\n  hint: bind, volume or tmpfs"),
+        ("type=bind,src=folder,dst=/x,colour=red", "there is no key \"colour\""),
+        ("type=bind,src=folder,dst=/x,ro=perhaps", "ro=perhaps\n  hint: write true or false"),
+        ("type=bind,src=folder,dst=/x,volume-nocopy", "volume-nocopy belongs to type=volume"),
+        ("type=volume,src=vol,dst=/x,tmpfs-size=1m", "tmpfs-size belongs to type=tmpfs"),
+        ("type=tmpfs,src=folder,dst=/x", "a tmpfs is empty"),
+        ("type=tmpfs,dst=/x,tmpfs-mode=rwx", "an octal mode"),
+        ("type=tmpfs,dst=/x,tmpfs-size=big", "tmpfs-size"),
+        ("src=./folder,dst=/x", "\"./folder\" is no name for a volume"),
+        ("src=vol,dst=/x,volume-opt=type=nfs", "volume-opt is not part of this version"),
+        ("src=vol,dst=/x,volume-driver=nfs", "hint: local"),
+    ] {
+        sandbox.run(&["--mount", spelled], &["true"]).code(125).says("--mount").says(words);
+    }
+    let twice = ["--mount", "type=tmpfs,dst=/x", "-v", "./folder:/x/"];
+    sandbox.run(&twice, &["true"]).code(125).says("two mounts for the same place: /x");
+    assert_eq!(sandbox.call(&["ps", "-a", "-q"]).ok(), "");
+    assert!(!sandbox.path("data/volumes").exists());
 }

@@ -191,7 +191,7 @@ fn mounts(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mou
         let (host, inside) = (device.host.to_string_lossy(), device.node.path().to_string_lossy());
         mount("bind", &host, &inside, &["bind", "nosuid", "noexec"])
     });
-    let asked = wishes.mounts.tmpfs.iter().chain(&wishes.mounts.volumes).cloned();
+    let asked = wishes.mounts.iter().map(|asked| asked.mount.clone());
     let mut asked: Vec<oci::Mount> = asked.chain(devices).collect();
     // A mount below another must come after it, whatever the order on the command line.
     asked.sort_by_key(|mount| mount.destination().components().count());

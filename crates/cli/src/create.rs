@@ -13,10 +13,12 @@ use oci_spec::runtime as oci;
 use crate::args::CreateArgs;
 use crate::birth;
 use crate::config::{self, OwnFiles};
+use crate::files;
 use crate::host;
 use crate::output;
 use crate::patchwork;
-use crate::store::{self, Record, Store, make_private, now};
+use crate::settings::{Asked, Kind};
+use crate::store::{self, Record, Store, make_private, now, volumes};
 use crate::wishes::{self, Wishes, limits};
 
 /// A container that has been made, and is still locked.
@@ -30,7 +32,7 @@ pub(crate) struct Made {
 /// `minibox create`.
 pub(crate) fn create(store: &Store, args: &CreateArgs) -> Result<u8> {
     output::quiet(args.quiet);
-    let wishes = wishes::understand(args, false)?;
+    let wishes = wishes::understand(store, args, false)?;
     wishes.warnings.iter().for_each(|warning| output::note(warning));
     let mut made = make(store, args, &wishes, true)?;
     made.record.is_startable = true;
@@ -147,6 +149,7 @@ fn new_record(
         terminal: args.process.tty,
         monitored,
         settings: wishes.settings.clone(),
+        mounts: wishes.mounts.clone(),
         is_startable: false,
         started: None,
         exit: None,
@@ -193,6 +196,7 @@ fn prepare(
     state::save(&folder.join("config.json"), &spec)?;
     birth::make_run_folder(store, &id)?;
     make_missing_sources(wishes)?;
+    make_volumes(store, record)?;
     if let Some(layer) = &record.layer {
         for part in ["upper", "work"] {
             make_private(&layer.join(part))?;
@@ -248,13 +252,26 @@ fn place_for_layer(store: &Store, id: &str) -> Result<PathBuf> {
 
 /// Docker's habit: the missing source of a volume is an empty folder to be.
 fn make_missing_sources(wishes: &Wishes) -> Result<()> {
-    for source in wishes.mounts.volumes.iter().filter_map(|volume| volume.source().as_ref()) {
+    let missing = |asked: &&Asked| asked.kind == Kind::Bind { make: true };
+    let asked = wishes.mounts.iter().filter(missing);
+    for source in asked.filter_map(|asked| asked.mount.source().as_ref()) {
         if !source.exists() {
             fs::create_dir_all(source).map_err(|error| {
                 Error::of_io("make the missing folder", source, &error)
                     .hint("the source of a volume is a path on the host")
             })?;
         }
+    }
+    Ok(())
+}
+
+/// Makes the volumes that are not there, and fills those that are empty.
+fn make_volumes(store: &Store, record: &Record) -> Result<()> {
+    for asked in &record.mounts {
+        let Kind::Volume { name, anonymous, copy, labels } = &asked.kind else { continue };
+        let place = asked.mount.destination();
+        let fill = |data: &Path| files::fill(data, &record.rootfs, place, record.id_map.as_ref());
+        volumes::prepare(store, name, labels, *anonymous, copy.then_some(fill))?;
     }
     Ok(())
 }

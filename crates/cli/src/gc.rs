@@ -10,7 +10,7 @@ use minibox_runtime::state::Lock;
 
 use crate::args::GcArgs;
 use crate::output;
-use crate::store::{Store, is_id, kill_all_of, remove_tree};
+use crate::store::{Store, is_id, kill_all_of, remove_tree, volumes};
 
 /// `minibox gc`.
 pub(crate) fn gc(store: &Store, args: &GcArgs) -> Result<u8> {
@@ -19,6 +19,9 @@ pub(crate) fn gc(store: &Store, args: &GcArgs) -> Result<u8> {
     sweep.names();
     sweep.folders()?;
     sweep.cgroups()?;
+    for left in volumes::sweep(store, args.force)? {
+        sweep.found(&left);
+    }
     match sweep.found {
         0 => output::note("nothing was left behind"),
         _ if !args.force => output::note("nothing was removed: `minibox gc --force` does"),

@@ -283,8 +283,12 @@ pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
             }
         }
         if let Some(_lock) = Lock::wait(&store.folder(id))?
-            && let Some(container) = store.load(id)?
+            && let Some(mut container) = store.load(id)?
         {
+            if !args.volumes && !container.record.auto_remove {
+                // They stay, and `volume prune` finds them.
+                container.record.mounts.clear();
+            }
             store.remove(&container.record)?;
         }
         output::print(&format!("{name}\n"));

@@ -39,6 +39,7 @@ mod terminal;
 mod trial;
 mod update;
 mod views;
+mod volumes;
 mod wishes;
 
 use std::process::ExitCode;
@@ -210,8 +211,14 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Cp(args) => files::cp(&store, &args),
         Verb::Diff(args) => files::diff(&store, &args),
         Verb::Export(args) => files::export(&store, &args),
+        Verb::Volume(verb) => volumes::volume(&store, &verb),
         Verb::Gc(args) => gc::gc(&store, &args),
         Verb::Version(_) | Verb::Steps(_) => Ok(0),
-        Verb::Top(_) | Verb::Rename(_) | Verb::Volume(_) | Verb::Events(_) | Verb::Prune(_) | Verb::Info(_) => Err(Error::new("this verb is not part of this version")),
+        Verb::Top(_)
+        | Verb::Rename(_)
+        | Verb::Events(_)
+        | Verb::Prune(_)
+        | Verb::Info(_)
+        | Verb::Generate(_) => Err(Error::new("this verb is not part of this version")),
     }
 }

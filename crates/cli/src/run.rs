@@ -25,7 +25,7 @@ use crate::wishes::{self, Wishes};
 pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
     let (create, tty) = (&args.create, args.create.process.tty);
     output::quiet(create.quiet);
-    let wishes = wishes::understand(create, args.detach)?;
+    let wishes = wishes::understand(store, create, args.detach)?;
     let keys = DetachKeys::parse(&args.detach_keys)?;
     let interactive = create.process.interactive;
     terminal::check(interactive && tty && !args.detach)?;

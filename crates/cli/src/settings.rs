@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use oci_spec::runtime as oci;
 use serde::{Deserialize, Serialize};
 
 /// The part of a record that comes from the command line and not from the machine.
@@ -32,6 +33,37 @@ pub(crate) struct Settings {
     pub health: Option<Health>,
     pub log: LogLimits,
     pub pidfile: Option<PathBuf>,
+}
+
+/// A mount that was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    pub kind: Kind,
+    /// As config.json has it.
+    pub mount: oci::Mount,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    /// A file or folder of the host.
+    Bind {
+        /// A missing one becomes an empty folder.
+        make: bool,
+    },
+    /// A volume.
+    Volume {
+        name: String,
+        /// Nobody gave it the name.
+        anonymous: bool,
+        /// While it is empty, it is filled with what the root filesystem has in its place.
+        copy: bool,
+        /// For one that is made for it.
+        labels: BTreeMap<String, String>,
+    },
+    /// A filesystem in memory.
+    Tmpfs,
 }
 
 /// When a container that has ended is started again.

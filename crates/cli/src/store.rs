@@ -7,12 +7,15 @@
 //!                    layer/{upper,work}  what it has changed
 //!                    log, hosts, hostname, resolv.conf
 //! DATA/names/NAME -> ID               one name, one container
+//! DATA/volumes/NAME                   see volumes.rs
 //! RUN/ID/state.json                   pid, start time, boot, keeper     (gone with the machine's power)
 //! RUN/ID/stdout, stderr, stdin        the pipes between program and monitor
 //! ```
 //!
 //! A record is written before anything is made outside it, so that whatever a killed minibox leaves can
 //! be found from here.
+
+pub(crate) mod volumes;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -29,7 +32,7 @@ use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
 use crate::names;
-use crate::settings::Settings;
+use crate::settings::{Asked, Kind, Settings};
 
 /// The schema of container.json; a higher one is left alone.
 pub(crate) const VERSION: u32 = 1;
@@ -71,6 +74,9 @@ pub(crate) struct Record {
     /// Has a monitor: its output is logged, and it can be left.
     pub monitored: bool,
     pub settings: Settings,
+    /// What it was asked to mount. Its volumes are in use as long as it is there.
+    #[serde(default)]
+    pub mounts: Vec<Asked>,
     /// Made by `create`, waiting to be started.
     pub is_startable: bool,
     pub started: Option<String>,
@@ -377,8 +383,8 @@ impl Store {
         remove_tree(&self.run_folder(&record.id), None)
     }
 
-    /// Removes everything of a container that does not run. The record goes last, so that whatever
-    /// stops this half-way can be done again.
+    /// Removes everything of a container that does not run, volumes without a name among it. The record goes
+    /// last, so that whatever stops this half-way can be done again.
     pub(crate) fn remove(&self, record: &Record) -> Result<()> {
         self.release(record)?;
         if let Some(layer) = &record.layer {
@@ -398,6 +404,11 @@ impl Store {
         let name = self.name_path(&record.name);
         if fs::read_link(&name).is_ok_and(|id| id.as_os_str() == record.id.as_str()) {
             let _ = fs::remove_file(&name);
+        }
+        for asked in &record.mounts {
+            if let Kind::Volume { name, anonymous: true, .. } = &asked.kind {
+                volumes::remove_anonymous(self, name)?;
+            }
         }
         Ok(())
     }

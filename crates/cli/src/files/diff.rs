@@ -34,6 +34,7 @@ pub(crate) fn diff(store: &Store, args: &DiffArgs) -> Result<u8> {
     let mut differ = Differ {
         mounts: mounts.map(|mount| plain(mount.destination())).collect(),
         parts: parts_of_root(&spec),
+        is_skeleton: false,
         lines: Vec::new(),
     };
     let look = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -43,8 +44,9 @@ pub(crate) fn diff(store: &Store, args: &DiffArgs) -> Result<u8> {
     differ.mounts.retain(|place| !differ.parts.contains(place));
     let view = View::of_folder(layer, record.id_map.clone())?;
     let worker = view.start(&[lower.as_raw_fd()], |_| {
-        // `root` is there where the root was put together, and holds what was made in between.
-        for name in ["/upper", "/root"] {
+        // `root` is there where the root was put together.
+        for (name, is_skeleton) in [("/upper", false), ("/root", true)] {
+            differ.is_skeleton = is_skeleton;
             match open(name, look, Mode::empty()) {
                 Ok(upper) => drop(differ.folder(&upper, Some(&lower), b"", false)?),
                 Err(Errno::ENOENT) => {}
@@ -82,6 +84,9 @@ struct Differ {
     mounts: BTreeSet<Vec<u8>>,
     /// Folders of the root that are overlays of their own.
     parts: Vec<Vec<u8>>,
+    /// The folder that is compared holds no layer, but the places for the parts of the root, made in the image
+    /// of what lies below, and what the container has made beside them.
+    is_skeleton: bool,
     lines: Vec<(u8, Vec<u8>)>,
 }
 
@@ -123,6 +128,7 @@ impl Differ {
                 (S_IFDIR, _) => {
                     self.subfolder([Some(upper), lower], name, path, (&now, then), hidden)?
                 }
+                (_, Some(_)) if self.is_skeleton => {}
                 (_, then) => self.lines.push((if then.is_some() { b'C' } else { b'A' }, path)),
             }
         }
@@ -143,17 +149,15 @@ impl Differ {
         };
         let Some(folder) = open_in(upper) else { return Ok(()) };
         let was_folder = then.is_some_and(|then| then.st_mode & S_IFMT == S_IFDIR);
-        let below = open_in(lower.filter(|_| was_folder));
+        let below = open_in(lower.filter(|_| was_folder && !self.is_skeleton));
         let has_changed =
             self.folder(&folder, below.as_ref(), &path, hidden || is_opaque(&folder))?;
-        let same = |then: FileStat| {
-            let owner = |stat: &FileStat| (stat.st_mode, stat.st_uid, stat.st_gid);
-            owner(&then) == owner(now)
-        };
+        let owner = |stat: &FileStat| (stat.st_mode, stat.st_uid, stat.st_gid);
+        let is_made = self.is_skeleton || self.parts.contains(&path);
         // The times of a folder change with what is in it, places for mounts included.
         let line = match then {
             None if has_changed || !self.leads_to_a_mount(&path) => Some(b'A'),
-            Some(then) if has_changed || !(same(then) || self.parts.contains(&path)) => Some(b'C'),
+            Some(then) if has_changed || !is_made && owner(&then) != owner(now) => Some(b'C'),
             _ => None,
         };
         self.lines.extend(line.map(|kind| (kind, path)));

@@ -8,6 +8,7 @@ use oci_spec::runtime as oci;
 use super::bad;
 use crate::args::HardwareArgs;
 use crate::host;
+use crate::settings::{Asked, Kind};
 
 /// A device that the container gets.
 #[derive(Debug)]
@@ -26,8 +27,8 @@ pub(crate) struct Devices {
     pub rules: Vec<oci::LinuxDeviceCgroup>,
 }
 
-/// A device among `volumes` is asked for like any other, and so are those of a folder with `dev`.
-pub(super) fn understand(args: &HardwareArgs, volumes: &[oci::Mount]) -> Result<Devices> {
+/// A device among the `mounts` is asked for like any other, and so are those of a folder with `dev`.
+pub(super) fn understand(args: &HardwareArgs, mounts: &[Asked]) -> Result<Devices> {
     let mut devices = Devices::default();
     for text in &args.devices {
         let (host, inside, access) = parse(text)?;
@@ -52,7 +53,8 @@ pub(super) fn understand(args: &HardwareArgs, volumes: &[oci::Mount]) -> Result<
             devices.nodes.push(Device { host: host_node, node });
         }
     }
-    for volume in volumes {
+    let binds = mounts.iter().filter(|asked| matches!(asked.kind, Kind::Bind { .. }));
+    for volume in binds.map(|asked| &asked.mount) {
         let Some(source) = volume.source().as_ref() else { continue };
         if !source.is_dir() || volume.options().iter().flatten().any(|option| option == "dev") {
             devices.rules.extend(host::device_nodes(source).iter().map(|node| allow(node, "rw")));

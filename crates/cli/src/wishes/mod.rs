@@ -17,7 +17,8 @@ use minibox_runtime::{Error, Result};
 use oci_spec::runtime as oci;
 
 use crate::args::CreateArgs;
-use crate::settings::Settings;
+use crate::settings::{Asked, Settings};
+use crate::store::Store;
 
 /// What the arguments say, understood and checked.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(crate) struct Wishes {
     pub limits: limits::Limits,
     pub devices: devices::Devices,
     pub namespaces: namespaces::Namespaces,
-    pub mounts: mounts::Mounts,
+    pub mounts: Vec<Asked>,
     pub privileges: security::Privileges,
     pub annotations: BTreeMap<String, String>,
     pub settings: Settings,
@@ -48,7 +49,7 @@ fn not_yet(flags: &[(&str, bool)]) -> Result<()> {
 }
 
 /// Checks every flag's value; nothing has been made yet. `detached`: nobody stays with it.
-pub(crate) fn understand(args: &CreateArgs, detached: bool) -> Result<Wishes> {
+pub(crate) fn understand(store: &Store, args: &CreateArgs, detached: bool) -> Result<Wishes> {
     if let Some(name) = &args.name {
         check_name(name)?;
     }
@@ -56,11 +57,11 @@ pub(crate) fn understand(args: &CreateArgs, detached: bool) -> Result<Wishes> {
     let privileges = security::understand(&args.security, &mut warnings)?;
     let namespaces = namespaces::understand(args, &mut warnings)?;
     let root = open_root(&args.rootfs)?;
-    let mounts = mounts::understand(args)?;
+    let mounts = mounts::understand(store, args)?;
     Ok(Wishes {
         program: process::understand(args, root.as_fd())?,
         limits: limits::understand(args)?,
-        devices: devices::understand(&args.hardware, &mounts.volumes)?,
+        devices: devices::understand(&args.hardware, &mounts)?,
         namespaces,
         mounts,
         privileges,

@@ -137,7 +137,12 @@ pub(crate) fn fill(
     let unpacking = View::of_folder(volume, id_map.cloned())?;
     let unpacking = unpacking.start(&[unpacked.as_raw_fd()], |_| {
         let top = Asked::in_container("/".as_ref()).open(&Side::Container, false)?;
-        unpack(File::from(unpacked), Target::Itself(top), Owners::Kept(None), IN_VIEW)?;
+        // With a single id there is nobody else to own anything.
+        let owners = match id_map {
+            Some(map) if map.is_single() => Owners::Mine { tamed: false },
+            _ => Owners::Kept(None),
+        };
+        unpack(File::from(unpacked), Target::Itself(top), owners, IN_VIEW)?;
         Ok(Vec::new())
     })?;
     let title = format!("filling a new volume with {}", place.display());
