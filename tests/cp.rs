@@ -616,7 +616,9 @@ fn a_long_copy_shows_on_a_terminal_how_far_it_has_come() {
         wait_until("it shows how far it is", || {
             let mut chunk = [0; 4096];
             archive.read_exact(&mut chunk).expect("there is more");
-            inputs.iter_mut().for_each(|input| input.write_all(&chunk).expect("it reads"));
+            for input in &mut inputs {
+                input.write_all(&chunk).expect("it reads");
+            }
             shown.lock().expect("a lock").contains("\r\x1b[Kcopying to one: ")
         });
         drop(inputs);

@@ -122,6 +122,7 @@ fn span(duration: Duration) -> String {
 }
 
 /// A number of bytes with three digits, docker's way: 1.23MB.
+#[allow(clippy::cast_precision_loss)]
 pub(crate) fn bytes(count: u64) -> String {
     let mut value = count as f64;
     let mut units = ["B", "kB", "MB", "GB", "TB", "PB"].iter();

@@ -122,28 +122,34 @@ fn copy_in(args: &CpArgs, open: &Open, from: &Word<'_>, path: &OsStr) -> Result<
     let record = &open.container.record;
     let title = format!("copying to {}", record.name);
     let mut writer = Progress::new(File::from(writer), &title);
-    let ours = match source {
-        Some(source) => {
-            let own = Path::new("/proc/self/fd");
-            let descriptors = File::open(own).map_err(|e| Error::of_io("open", own, &e))?;
-            let packer = Packer::new(writer, descriptors.as_fd());
-            let packer = packer.with_ids(record.id_map.as_ref().filter(|_| archive));
-            pack(&source, &Side::Host, args.follow_link, packer).map(drop)
-        }
-        None => {
-            let ours = check_archive().and_then(|stdin| relay(stdin, &mut writer));
-            // The end of the pipe is the end of the archive.
-            drop(writer);
-            ours
-        }
+    let ours = if let Some(source) = source {
+        pack_from_host(&source, args, open, writer)
+    } else {
+        let passed = check_archive().and_then(|stdin| relay(stdin, &mut writer));
+        // The end of the pipe is the end of the archive.
+        drop(writer);
+        passed
     };
     let cut = "the archive on standard input ends before it is complete";
     let ((), answer) = settle(ours, worker, cut)?;
-    let text = String::from_utf8_lossy(&answer).into_owned();
-    let left_out: Vec<String> =
-        text.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    say_left_out(&left_out);
+    let names = answer.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let names: Vec<String> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+    say_left_out(&names);
     Ok(())
+}
+
+fn pack_from_host(
+    source: &Asked,
+    args: &CpArgs,
+    open: &Open,
+    writer: impl io::Write,
+) -> Result<()> {
+    let own = Path::new("/proc/self/fd");
+    let descriptors = File::open(own).map_err(|error| Error::of_io("open", own, &error))?;
+    let id_map = open.container.record.id_map.as_ref();
+    let packer = Packer::new(writer, descriptors.as_fd());
+    let packer = packer.with_ids(id_map.filter(|_| args.archive));
+    pack(source, &Side::Host, args.follow_link, packer).map(drop)
 }
 
 /// What `asked` names, as an archive.

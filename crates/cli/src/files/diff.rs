@@ -126,7 +126,7 @@ impl Differ {
                     }
                 }
                 (S_IFDIR, _) => {
-                    self.subfolder([Some(upper), lower], name, path, (&now, then), hidden)?
+                    self.subfolder([Some(upper), lower], name, path, (&now, then), hidden)?;
                 }
                 (_, Some(_)) if self.is_skeleton => {}
                 (_, then) => self.lines.push((if then.is_some() { b'C' } else { b'A' }, path)),

@@ -289,7 +289,9 @@ impl Spelled {
     fn pair(&mut self, text: &str, key: &str, value: &str) -> Result<()> {
         let choose = |right: &str| wrong(text, &format!("{key}={value} is not understood"), right);
         match key {
-            "type" if ["bind", "volume", "tmpfs"].contains(&value) => self.kind = value.to_owned(),
+            "type" if ["bind", "volume", "tmpfs"].contains(&value) => {
+                value.clone_into(&mut self.kind);
+            }
             "type" => return Err(choose("bind, volume or tmpfs")),
             "source" | "src" => self.source = Some(value.to_owned()),
             "target" | "destination" | "dst" => self.destination = Some(value.to_owned()),
@@ -323,7 +325,7 @@ impl Spelled {
                 ));
             }
             "tmpfs-size" => {
-                self.size = Some(format!("size={}", parse_size("--mount tmpfs-size", value)?))
+                self.size = Some(format!("size={}", parse_size("--mount tmpfs-size", value)?));
             }
             "tmpfs-mode" => {
                 let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o7777);
