@@ -194,9 +194,12 @@ fn containers_in_a_container_are_paused_with_it() {
                 let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
                 line.map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
             };
-            let level = numbers(pid).expect("it runs").len() + 1;
+            let mounts = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+            let (level, ours) = (numbers(pid).expect("it runs").len() + 1, mounts(pid));
             let mut found = pids.filter(|pid| {
-                numbers(*pid).is_some_and(|n| n.len() == level && n[level - 1] == "1")
+                let is_first =
+                    numbers(*pid).is_some_and(|n| n.len() == level && n[level - 1] == "1");
+                is_first && mounts(*pid) == ours
             });
             found.next().expect("the nested one")
         };
