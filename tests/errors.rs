@@ -421,21 +421,21 @@ fn a_pids_limit_of_nothing() {
 
 #[test]
 fn a_volume_that_is_none() {
-    let hint = "hint: SRC:DST or SRC:DST:ro, both paths, DST beginning with /";
+    let hint = "hint: SRC:DST or SRC:DST:ro, or VOLUME:DST, or DST alone; DST begins with /";
     for volume in ["data", "./data:data", "./data:/", ":/data", "a:b:c:d"] {
         let first = format!("--volume \"{volume}\" is not understood");
         not_understood("-v", volume, &[&first, hint]);
     }
     let expected = [
         r#"--volume option "readonly" is not understood"#,
-        "hint: ro, rw, nosuid, nodev, noexec, rslave, rshared",
+        "hint: ro, rw, nosuid, nodev, noexec, rslave, rshared, and nocopy for a volume",
     ];
     not_understood("-v", "./data:/data:readonly", &expected);
     let expected = [
-        r#"--volume data:/data: "data" would be a named volume, which this version does not have"#,
-        "hint: for a folder write its path: ./data:/data",
+        r#"--volume: "da ta" is no name for a volume"#,
+        "hint: letters, digits, `_`, `.` and `-`, at least two; for a folder write its path: ./da ta",
     ];
-    not_understood("-v", "data:/data", &expected);
+    not_understood("-v", "da ta:/data", &expected);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod create;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -396,9 +397,9 @@ pub(crate) struct CpArgs {
     #[arg(short, long)]
     pub quiet: bool,
     /// A path, CONTAINER:PATH, or - for a tar archive on standard input
-    pub source: String,
+    pub source: OsString,
     /// A path, CONTAINER:PATH, or - for a tar archive on standard output
-    pub destination: String,
+    pub destination: OsString,
 }
 
 #[derive(Debug, Args)]

@@ -45,7 +45,7 @@ impl Word<'_> {
 pub(crate) fn cp(store: &Store, args: &CpArgs) -> Result<u8> {
     output::quiet(args.quiet);
     let container = |name: &OsStr| open(store, &name.to_string_lossy());
-    match (Word::read(args.source.as_ref()), Word::read(args.destination.as_ref())) {
+    match (Word::read(&args.source), Word::read(&args.destination)) {
         (Word::Container(..), Word::Container(..)) => {
             return Err(Error::new(
                 "cp copies between a container and the host, not between containers",

@@ -78,9 +78,7 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     fn add_item(&mut self, item: &OwnedFd, at: &[u8], with_contents: bool) -> Result<()> {
-        let unread = |errno: Errno| {
-            Error::new(format!("cannot read {}", String::from_utf8_lossy(at))).errno(errno)
-        };
+        let unread = |errno: Errno| unread(at, errno);
         let stat = fstat(item).map_err(unread)?;
         let mut header = Header::new_gnu();
         header.set_size(0);
@@ -161,9 +159,7 @@ impl<'a, W: Write> Packer<'a, W> {
             }
             self.names.insert((stat.st_dev, stat.st_ino), at.to_vec());
         }
-        let file = reopen_in(self.descriptors, item.as_fd()).map_err(|errno| {
-            Error::new(format!("cannot read {}", String::from_utf8_lossy(at))).errno(errno)
-        })?;
+        let file = reopen_in(self.descriptors, item.as_fd()).map_err(|errno| unread(at, errno))?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         header.set_size(size);
         // As long as the header says, even where somebody writes to it meanwhile.
@@ -172,9 +168,7 @@ impl<'a, W: Write> Packer<'a, W> {
 
     /// What is in `folder`, in the order of names.
     pub(super) fn add_contents(&mut self, folder: &OwnedFd, at: &[u8]) -> Result<()> {
-        let unread = |errno: Errno| {
-            Error::new(format!("cannot read {}", String::from_utf8_lossy(at))).errno(errno)
-        };
+        let unread = |errno: Errno| unread(at, errno);
         for name in names_in(folder.as_fd()).map_err(unread)? {
             let below = if at.is_empty() || at == b"." {
                 name.to_bytes().to_vec()
@@ -242,6 +236,16 @@ fn put(field: &mut [u8], text: &[u8]) -> bool {
     let fits = text.len().min(field.len());
     field[..fits].copy_from_slice(&text[..fits]);
     text.len() > field.len()
+}
+
+fn unread(at: &[u8], errno: Errno) -> Error {
+    let error = Error::new(format!("cannot read {}", String::from_utf8_lossy(at))).errno(errno);
+    match errno {
+        Errno::EACCES => {
+            error.hint("its owner is none of yours, nor of the container's; root can read it")
+        }
+        _ => error,
+    }
 }
 
 fn unwritten(error: &io::Error) -> Error {

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -67,6 +67,7 @@ pub(super) fn unpack(
         }
         Error::new("this is not a tar archive").hint(error.to_string())
     };
+    let reader = BufReader::with_capacity(1 << 16, reader);
     let mut archive = Archive::new(Watched { reader, ended: &ended });
     let mut target = Some(target);
     let mut unpacker = None;
@@ -417,5 +418,86 @@ fn explain(place: &Path, errno: Errno) -> Error {
         Errno::ELOOP => error.hint("a link stands where a folder should be, and is not followed"),
         Errno::EPERM => error.hint("only root gives files to others: leave -a out"),
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// One entry: kind, name, target or contents.
+    type Item<'a> = (EntryType, &'a [u8], &'a str);
+
+    fn archive(items: &[Item<'_>]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (kind, name, text) in items {
+            let mut header = tar::Header::new_gnu();
+            header.as_old_mut().name[..name.len()].copy_from_slice(name);
+            header.set_entry_type(*kind);
+            header.set_mode(0o755);
+            let is_file = kind.is_file();
+            if !is_file {
+                header.set_link_name_literal(text).unwrap();
+            }
+            header.set_size(if is_file { text.len() as u64 } else { 0 });
+            header.set_cksum();
+            tar.append(&header, if is_file { text.as_bytes() } else { b"" }).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn no_archive_leads_out_of_a_folder_of_the_host() {
+        let top = tempfile::tempdir().unwrap();
+        let outside = top.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("secret"), "secret").unwrap();
+        let away = outside.to_str().unwrap();
+        let (link, hard) = (EntryType::Symlink, EntryType::Link);
+        let (file, folder) = (EntryType::Regular, EntryType::Directory);
+        for (n, (items, errno)) in [
+            // Through a link that came before.
+            (&[(link, &b"a"[..], away), (file, b"a/new", "x")][..], Some(Errno::ELOOP)),
+            (&[(link, b"a", ".."), (file, b"a/outside/new", "x")], Some(Errno::ELOOP)),
+            (&[(link, b"a", away), (folder, b"a/new", "")], Some(Errno::ELOOP)),
+            (&[(link, b"a", away), (hard, b"b", "a/secret")], Some(Errno::ELOOP)),
+            (
+                &[(folder, b"d", ""), (link, b"d/a", away), (file, b"d/a/b/new", "x")],
+                Some(Errno::ELOOP),
+            ),
+            // A folder that would have to take a link's place.
+            (&[(link, b"a", away), (folder, b"a", "")], None),
+            (&[(file, b"../outside/new", "x")], None),
+            (&[(file, b"a/../../outside/new", "x")], None),
+            (&[(hard, b"b", "../outside/secret")], None),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let place = top.path().join(n.to_string());
+            fs::create_dir(&place).unwrap();
+            let into = || Target::Folder(fs::File::open(&place).unwrap().into());
+            let owners = Owners::Mine { tamed: true };
+            let error = unpack(&*archive(items), into(), owners, ON_HOST).unwrap_err();
+            assert_eq!(error.errno, errno, "{items:?} {error}");
+            let names: Vec<_> = fs::read_dir(&outside).unwrap().flatten().collect();
+            assert_eq!(names.len(), 1, "{items:?}");
+            assert_eq!(fs::metadata(outside.join("secret")).unwrap().len(), 6);
+        }
+    }
+
+    #[test]
+    fn a_file_that_takes_a_links_place_is_not_written_through_it() {
+        let top = tempfile::tempdir().unwrap();
+        let (secret, place) = (top.path().join("secret"), top.path().join("place"));
+        fs::write(&secret, "secret").unwrap();
+        fs::create_dir(&place).unwrap();
+        std::os::unix::fs::symlink(&secret, place.join("a")).unwrap();
+        let items = [(EntryType::Regular, &b"/a"[..], "new")];
+        let target = Target::Folder(fs::File::open(&place).unwrap().into());
+        unpack(&*archive(&items), target, Owners::Mine { tamed: true }, ON_HOST).unwrap();
+        assert_eq!(fs::read_to_string(place.join("a")).unwrap(), "new");
+        assert_eq!(fs::read_to_string(secret).unwrap(), "secret");
     }
 }
