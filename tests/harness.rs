@@ -613,6 +613,13 @@ pub fn is_alive(pid: i32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
+/// The verbs that `minibox --help` lists.
+pub fn verbs(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = lines.map_while(|line| line.split_whitespace().next()).map(str::to_owned);
+    names.filter(|verb| verb != "help").collect()
+}
+
 /// Long sweeps run in `make test-full` only.
 pub fn is_full_run() -> bool {
     std::env::var_os("MINIBOX_TEST_FULL").is_some()

@@ -5,6 +5,7 @@
 mod args;
 mod birth;
 mod client;
+mod complete;
 mod config;
 mod create;
 mod dryrun;
@@ -21,6 +22,7 @@ mod lifecycle;
 mod living;
 mod log;
 mod logs;
+mod manual;
 mod monitor;
 mod names;
 mod output;
@@ -44,7 +46,7 @@ mod wishes;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use minibox_runtime::{Error, Result, step};
 
 use args::{Cli, Verb};
@@ -59,6 +61,11 @@ fn main() -> ExitCode {
         .unwrap_or_default();
     if matches!(name.as_str(), "minibox-oci" | "runc" | "crun") {
         return oci();
+    }
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == "__complete") {
+        let words = std::env::args_os().skip(2).map(|word| word.to_string_lossy().into_owned());
+        output::print(&complete::answer(Cli::command(), &words.collect::<Vec<_>>()));
+        return ExitCode::SUCCESS;
     }
     // Before anything is done that would then be done twice; for every verb, since any may have to start a
     // monitor, whose health checks and restarts enter containers.
@@ -179,6 +186,14 @@ fn drive(cli: Cli) -> Result<u8> {
             ));
             return Ok(0);
         }
+        Verb::Completion(args) => {
+            output::print(complete::script(args.shell));
+            return Ok(0);
+        }
+        Verb::Man(args) => {
+            manual::write(Cli::command(), &args.dir)?;
+            return Ok(0);
+        }
         Verb::Steps(args) if args.format == "markdown" => {
             output::print(&step::to_markdown());
             return Ok(0);
@@ -213,7 +228,7 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Export(args) => files::export(&store, &args),
         Verb::Volume(verb) => volumes::volume(&store, &verb),
         Verb::Gc(args) => gc::gc(&store, &args),
-        Verb::Version(_) | Verb::Steps(_) => Ok(0),
+        Verb::Version(_) | Verb::Completion(_) | Verb::Man(_) | Verb::Steps(_) => Ok(0),
         Verb::Top(_)
         | Verb::Rename(_)
         | Verb::Events(_)

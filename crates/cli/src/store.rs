@@ -149,8 +149,17 @@ pub(crate) fn make_private(folder: &Path) -> Result<()> {
 }
 
 impl Store {
-    /// The caller's store; `run` and `data` override the places.
+    /// The caller's store, its folders made; `run` and `data` override the places.
     pub(crate) fn open(run: Option<PathBuf>, data: Option<PathBuf>) -> Result<Store> {
+        let store = Store::places(run, data);
+        make_private(&store.run)?;
+        make_private(&store.data.join("containers"))?;
+        make_private(&store.data.join("names"))?;
+        Ok(store)
+    }
+
+    /// Where the caller's store is, or would be; nothing is made.
+    pub(crate) fn places(run: Option<PathBuf>, data: Option<PathBuf>) -> Store {
         let root = Uid::effective().is_root();
         // As it was meant where it was said: a monitor works from `/`.
         let absolute = |folder: PathBuf| std::path::absolute(&folder).unwrap_or(folder);
@@ -172,15 +181,11 @@ impl Store {
             // Another store must not take this one's cgroups for leftovers.
             Some(folder) => format!("minibox-{:08x}", fnv(folder)),
         };
-        let store = Store {
+        Store {
             run: run.unwrap_or_else(default_run),
             data: data.unwrap_or_else(default_data),
             cgroup_parent,
-        };
-        make_private(&store.run)?;
-        make_private(&store.data.join("containers"))?;
-        make_private(&store.data.join("names"))?;
-        Ok(store)
+        }
     }
 
     /// The durable folder of container `id`.

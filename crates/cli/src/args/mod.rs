@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::complete::Shell;
 pub(crate) use create::*;
 
 const EXAMPLES: &str = "\
@@ -114,6 +115,11 @@ pub(crate) enum Verb {
     Gc(GcArgs),
     /// Show the version
     Version(VersionArgs),
+    /// Print the script that makes a shell complete minibox's words
+    Completion(CompletionArgs),
+    /// Write the manual's pages into a folder
+    #[command(hide = true)]
+    Man(ManArgs),
     /// Print the table of steps
     #[command(hide = true)]
     Steps(StepsArgs),
@@ -567,6 +573,18 @@ pub(crate) struct GcArgs {
     /// Remove what is found
     #[arg(short, long)]
     pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// Which shell
+    pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Where they are written
+    pub dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
