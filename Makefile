@@ -11,8 +11,8 @@ CARGO    = $(OWNER) cargo build --release --locked --package minibox --target $(
 export MINIBOX_COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
 unexport RUSTFLAGS # it would replace the flags above
 
-.PHONY: help demo build install uninstall rootfs distro-rootfs \
-        test test-full lint fmt docs check dist clean setup setup-test guard docs-same
+.PHONY: help demo build install uninstall deb rpm rootfs distro-rootfs \
+        test test-full lint fmt docs check dist clean setup setup-test guard stage docs-same
 .DEFAULT_GOAL := help
 
 help: ## list the tasks
@@ -25,11 +25,17 @@ build: setup ## compile minibox, one static binary, to ./minibox
 	@$(CARGO)
 	@$(OWNER) ln -sfn target/$(TARGET)/release/minibox minibox
 
-install: build ## put it into /usr/local/bin, or PREFIX=$HOME/.local
-	@PREFIX="$(DESTDIR)$(PREFIX)" scripts/install
+install: stage ## put it below /usr/local, or PREFIX=$HOME/.local
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" scripts/install
 
 uninstall: ## take it away again
-	rm -f "$(DESTDIR)$(PREFIX)/bin/minibox" "$(DESTDIR)$(PREFIX)/bin/minibox-oci"
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" scripts/install --remove
+
+deb: stage ## pack a Debian package into target/dist
+	@$(OWNER) scripts/deb target/stage target/dist
+
+rpm: stage ## pack an RPM package into target/dist
+	@$(OWNER) scripts/rpm target/stage target/dist
 
 rootfs: setup ## fill ./rootfs from this machine's python and tools
 	@$(OWNER) python3 rootfs/fill
@@ -54,7 +60,7 @@ docs: build ## write docs/steps.md anew from the program
 
 check: setup-test lint docs-same test ## all that CI checks
 
-dist: build ## pack a release archive into target/dist
+dist: stage ## pack a release archive into target/dist
 	@$(OWNER) scripts/dist
 
 clean: ## remove what was built and filled in
@@ -67,6 +73,10 @@ setup:
 
 setup-test:
 	@scripts/setup test
+
+# The binary with its manual, completions and units, as they lie below a prefix.
+stage: build
+	@$(OWNER) scripts/stage target/stage
 
 # A second build for the tests: it aborts when the child of clone3 allocates, and fails where told to.
 guard: setup
