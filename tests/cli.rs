@@ -81,9 +81,13 @@ fn help_lists_every_verb_and_how_to_begin() {
     assert!(!help.contains("steps "), "a verb for make docs alone: {help}");
     assert!(!help.contains('\x1b'));
     assert_eq!(sandbox.call(&["help"]).ok(), help);
+    let ran = sandbox.call(&["--debug", "volume"]);
+    ran.code(125).says("Usage: minibox volume [OPTIONS] <COMMAND>");
     // Without any word it is an error, and the help all the same.
     let ran = sandbox.call::<&str>(&[]);
-    ran.code(125).says("Usage: minibox [OPTIONS] <COMMAND>").says("  exec     Run another program");
+    ran.code(125)
+        .says("Usage: minibox [OPTIONS] <COMMAND>")
+        .says("  exec        Run another program");
 }
 
 #[test]
@@ -248,6 +252,27 @@ fn remove_cgroups_of(data: &str) {
 }
 
 #[test]
+fn every_option_of_all_verbs_has_a_variable() {
+    let sandbox = somebody();
+    let help = sandbox.call(&["version", "--help"]);
+    let shared: Vec<_> = help.ok().lines().skip_while(|line| *line != "With every verb:").collect();
+    let options = shared.iter().filter(|line| line.contains("--")).count();
+    assert_eq!(shared.concat().matches("[env: MINIBOX_").count(), options, "{help:?}");
+    let ps = |variable: &str, value: &str| {
+        Ran::of(&sandbox.minibox(&["ps"]).env(variable, value).output().expect("minibox starts"))
+    };
+    for (value, said) in [("1", true), ("yes", true), ("0", false), ("false", false), ("", false)] {
+        let mut command = sandbox.minibox(&["run", "--rm", &sandbox.rootfs(), "true"]);
+        let ran = Ran::of(&command.env("MINIBOX_DEBUG", value).output().expect("minibox starts"));
+        ran.ok();
+        assert_eq!(ran.stderr.contains("DEBUG"), said, "MINIBOX_DEBUG={value}: {ran:?}");
+    }
+    ps("MINIBOX_RUN_DIR", sandbox.path("home/there").to_str().expect("text")).ok();
+    assert!(sandbox.path("home/there").is_dir());
+    sandbox.call(&["--run-dir=", "ps"]).code(125).says("a value is required for '--run-dir <DIR>'");
+}
+
+#[test]
 fn a_plain_users_store_lies_in_the_home_and_the_runtime_folder() {
     for caller in Caller::plain() {
         let sandbox = Sandbox::new(caller);
@@ -255,7 +280,7 @@ fn a_plain_users_store_lies_in_the_home_and_the_runtime_folder() {
         let ps = |environment: &[(&str, &str)]| {
             let mut command = sandbox.minibox(&["ps"]);
             command
-                .env_remove("MINIBOX_RUN_DIR")
+                .env("MINIBOX_RUN_DIR", "") // which is as if it were not set
                 .env_remove("MINIBOX_DATA_DIR")
                 .env("TMPDIR", &temporary);
             for (key, folder) in environment {

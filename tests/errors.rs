@@ -508,17 +508,17 @@ fn networks_that_there_are_none_of_yet() {
 #[test]
 fn what_only_engines_use_names_the_other_command() {
     let sandbox = Sandbox::new(Caller::all()[0]);
-    for option in ["--bundle", "--console-socket", "--pid-file", "--no-pivot", "--preserve-fds"] {
+    for option in ["--bundle", "--console-socket", "--pid-file", "--no-pivot", "--rootless"] {
         let ran = sandbox.run(&[option], &["true"]);
         let expected = format!(
             "minibox: {option} belongs to the engines' command line: call minibox-oci for that\n"
         );
         assert_eq!(ran.code(125).stderr, expected);
     }
-    for verb in ["create", "start", "state", "delete"] {
+    for (verb, word) in [("create", "--bundle"), ("start", "--bundle"), ("state", "state")] {
         let ran = sandbox.call(&[verb, "--bundle", ".", "x"]);
         let expected = format!(
-            "minibox: {verb} belongs to the engines' command line: call minibox-oci for that\n"
+            "minibox: {word} belongs to the engines' command line: call minibox-oci for that\n"
         );
         assert_eq!(ran.code(125).stderr, expected);
     }
@@ -527,16 +527,69 @@ fn what_only_engines_use_names_the_other_command() {
 #[test]
 fn a_slip_of_the_finger_gets_a_suggestion() {
     let sandbox = Sandbox::new(Caller::all()[0]);
-    let ran = sandbox.call(&["exce"]);
-    ran.code(125)
-        .says("unrecognized subcommand 'exce'")
-        .says("a similar subcommand exists: 'exec'");
-    let ran = sandbox.run(&["--detatch"], &["true"]);
-    ran.code(125)
-        .says("unexpected argument '--detatch'")
-        .says("a similar argument exists: '--detach'");
-    // `minibox run -- --detatch` would take it for ROOTFS.
-    assert!(!ran.stderr.contains("'-- --detatch'"), "{ran:?}");
+    sandbox.start(&["--name", "web"], &["sleep", "1000"]);
+    let slips: [(&[&str], &str, &str); 6] = [
+        (&["exce"], r#"there is no verb "exce""#, "did you mean `exec`? `minibox --help` lists"),
+        (&["volume", "crate"], r#"volume has no verb "crate""#, "did you mean `create`?"),
+        (
+            &["run", "--detatch", ".", "x"],
+            "run has no option --detatch",
+            "did you mean `--detach`?",
+        ),
+        (&["--debgu", "ps"], "there is no option --debgu", "did you mean `--debug`?"),
+        (
+            &["stop", "wbe"],
+            r#"there is no container "wbe""#,
+            r#"did you mean "web"? `minibox ps -a`"#,
+        ),
+        (
+            &["stop", "nothing"],
+            r#"there is no container "nothing""#,
+            "hint: `minibox ps -a` lists all",
+        ),
+    ];
+    for (words, what, hint) in slips {
+        let ran = sandbox.call(words);
+        ran.says(&format!("minibox: {what}")).says(hint);
+        let (code, lines) = (if words[0] == "stop" { 1 } else { 125 }, ran.stderr.lines().count());
+        assert!(ran.code == code && lines <= 2, "{words:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn words_of_docker_that_are_none_here_say_what_to_do_instead() {
+    let sandbox = Sandbox::new(Caller::all()[0]);
+    let words: [(&[&str], &str); 7] = [
+        (&["images"], "a root filesystem is a folder"),
+        (&["pull", "alpine"], "`make rootfs` fills one"),
+        (&["build", "."], "`minibox run --rw ROOTFS sh` changes a root filesystem"),
+        (&["network", "ls"], "run --net none, host or container:NAME"),
+        (&["compose", "up"], "containers are started one by one"),
+        (&["ls"], "`minibox ps` lists containers"),
+        (&["ps", "aux"], "`minibox top CONTAINER` lists a container's processes"),
+    ];
+    for (words, instead) in words {
+        let ran = sandbox.call(words);
+        ran.code(125).says("  hint: ").says(instead);
+        assert_eq!(ran.stderr.lines().count(), 2, "{ran:?}");
+    }
+}
+
+#[test]
+fn dockers_long_forms_are_the_same_verbs() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let rootfs = sandbox.rootfs();
+        sandbox.call(&["container", "run", "-d", "--name", "web", &rootfs, "sleep", "1000"]).ok();
+        for words in [&["container", "ls", "-q"][..], &["container", "ps", "-q"], &["ps", "-q"]] {
+            assert_eq!(sandbox.call(words).ok().len(), 12, "{words:?}");
+        }
+        let other = sandbox.path("home/other").display().to_string();
+        let words = ["--data-dir", &other, "container", "list", "-aq"];
+        assert_eq!(sandbox.call(&words).ok(), "", "an option before it holds too");
+        sandbox.call(&["container", "rm", "-f", "web"]).ok();
+        sandbox.call(&["container", "volume"]).code(125).says(r#"container has no verb "volume""#);
+    }
 }
 
 #[test]

@@ -613,11 +613,12 @@ pub fn is_alive(pid: i32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// The verbs that `minibox --help` lists.
+/// The verbs that `minibox --help` lists, in groups.
 pub fn verbs(help: &str) -> Vec<String> {
-    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let names = lines.map_while(|line| line.split_whitespace().next()).map(str::to_owned);
-    names.filter(|verb| verb != "help").collect()
+    let lines =
+        help.lines().skip_while(|line| *line != "Run:").take_while(|line| *line != "Options:");
+    let listed = lines.filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
+    listed.filter(|verb| *verb != "help").map(str::to_owned).collect()
 }
 
 /// Long sweeps run in `make test-full` only.

@@ -80,7 +80,9 @@ fn every_verb_has_a_page_that_man_can_show() {
     for verb in &verbs {
         assert!(pages.join(format!("minibox-{verb}.1")).exists(), "{verb}");
     }
-    assert_eq!(files(&pages).len(), verbs.len() + 2, "and minibox(1), and minibox-oci(1)");
+    let of_a_verb = |page: &&String| page.matches('-').count() == 1;
+    assert_eq!(files(&pages).iter().filter(of_a_verb).count(), verbs.len() + 1, "and minibox-oci");
+    assert!(pages.join("minibox-generate-systemd.1").exists());
     for (page, texts) in [
         ("minibox.1", &["minibox-exec(1)", "MINIBOX_DATA_DIR", "EXIT STATUS", "--run-dir DIR"][..]),
         ("minibox-run.1", &["-v, --volume", "ROOTFS", "SEE ALSO"]),

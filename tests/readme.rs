@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use minibox_tests::{Caller, Ran, Sandbox, checkout};
+use minibox_tests::{Caller, Ran, Sandbox, checkout, verbs};
 
 /// The PID that the READMEs print.
 const THEIR_PID: &str = "25514";
@@ -238,17 +238,13 @@ fn every_task_and_file_that_the_documents_name_is_there() {
 
 #[test]
 fn both_readmes_list_every_verb() {
-    let help = Sandbox::new(Caller::all()[0]).call(&["--help"]).ok().to_owned();
-    let verbs = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let verbs =
-        verbs.map_while(|line| line.split_whitespace().next()).filter(|verb| *verb != "help");
-    for verb in verbs {
+    for verb in verbs(Sandbox::new(Caller::all()[0]).call(&["--help"]).ok()) {
         for readme in ["README.md", "README.ko.md"] {
             let text = fs::read_to_string(checkout().join(readme)).expect("a README");
             let listed = |line: &str| {
                 line.starts_with("| `")
                     && line.split(" | ").next().is_some_and(|cell| {
-                        cell.split('`').any(|code| code.split(' ').next() == Some(verb))
+                        cell.split('`').any(|code| code.split(' ').next() == Some(&verb))
                     })
             };
             assert!(text.lines().any(listed), "{readme} does not list {verb}");

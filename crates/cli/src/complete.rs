@@ -14,8 +14,9 @@ use clap::{Arg, ArgAction, Command, ValueEnum};
 use minibox_runtime::capabilities;
 use nix::sys::signal::Signal;
 
+use crate::line::{self, Line};
 use crate::output;
-use crate::store::{Container, Status, Store};
+use crate::store::{Container, Record, Status, Store};
 
 /// The shells that are served.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -42,158 +43,62 @@ type Candidate = (String, String);
 
 /// Where the cursor stands.
 struct Place<'a> {
-    /// The verb, or minibox itself.
-    command: &'a Command,
+    /// What stands before it.
+    line: Line<'a>,
     /// What is being given a value here; none where a verb or an option is to be named.
     arg: Option<&'a Arg>,
     /// `--net=` of `--net=ho`.
     before: &'a str,
     /// `ho` of `--net=ho`.
     typed: &'a str,
-    /// May an option stand here? Not after `--`, and not among a container's own words.
-    options: bool,
-    /// Options on the line, with their values.
-    given: Vec<(&'a Arg, &'a str)>,
-    /// The words that are no options and no verbs.
-    words: Vec<&'a str>,
 }
 
-impl Place<'_> {
-    fn is_given(&self, id: &str) -> bool {
-        self.given.iter().any(|(arg, _)| arg.get_id() == id)
+impl<'a> Place<'a> {
+    fn of(root: &'a Command, words: &'a [String]) -> Place<'a> {
+        let (typed, done) = match words {
+            [done @ .., typed] => (typed.as_str(), done),
+            [] => ("", words),
+        };
+        let line = Line::read(root, done);
+        let mut place = Place { arg: line.open, before: "", typed, line };
+        if place.arg.is_some() {
+            return place;
+        }
+        if !place.line.options || !typed.starts_with('-') {
+            place.arg = line::positional(place.line.command, place.line.words.len());
+        } else if let Some((name, value)) = typed.split_once('=') {
+            place.arg = line::long(place.line.command, name.trim_start_matches('-'));
+            (place.before, place.typed) = (&typed[..=name.len()], value);
+        }
+        place
     }
 
     /// The store that the finished line would use; nothing is made.
     fn store(&self) -> Store {
-        let place = |long: &str, variable: &str| {
-            let given = self.given.iter().rev().find(|(arg, _)| arg.get_long() == Some(long));
-            let given = given.map(|(_, value)| OsString::from(value));
-            given.or_else(|| std::env::var_os(variable)).map(PathBuf::from)
+        let place = |id: &str, variable: &str| {
+            let given = self.line.value_of(id).map(OsString::from);
+            let given = given.or_else(|| std::env::var_os(variable));
+            given.filter(|value| !value.is_empty()).map(PathBuf::from)
         };
-        Store::places(place("run-dir", "MINIBOX_RUN_DIR"), place("data-dir", "MINIBOX_DATA_DIR"))
+        Store::places(place("run_dir", "MINIBOX_RUN_DIR"), place("data_dir", "MINIBOX_DATA_DIR"))
     }
-}
-
-/// Reads the line as the parser would, and forgives what the parser would not.
-fn locate<'a>(root: &'a Command, words: &'a [String]) -> Place<'a> {
-    let (typed, done) = match words {
-        [done @ .., typed] => (typed.as_str(), done),
-        [] => ("", words),
-    };
-    let mut place = Place {
-        command: root,
-        arg: None,
-        before: "",
-        typed,
-        options: true,
-        given: Vec::new(),
-        words: Vec::new(),
-    };
-    // An option that waits for its value.
-    let mut open: Option<&Arg> = None;
-    for word in done {
-        if let Some(arg) = open.take() {
-            place.given.push((arg, word));
-        } else if place.options && word == "--" {
-            place.options = false;
-        } else if place.options && word.len() > 1 && word.starts_with('-') {
-            open = option(place.command, word, &mut place.given);
-        } else if let Some(verb) =
-            place.command.find_subcommand(word).filter(|_| place.words.is_empty())
-        {
-            place.command = verb;
-        } else {
-            place.words.push(word);
-            let next = positional(place.command, place.words.len());
-            place.options &= !next.is_some_and(Arg::is_trailing_var_arg_set);
-        }
-    }
-    if open.is_some() {
-        place.arg = open;
-    } else if place.options && typed.starts_with('-') {
-        if let Some((name, value)) = typed.split_once('=')
-            && let Some(arg) = name.strip_prefix("--").and_then(|name| long(place.command, name))
-        {
-            (place.before, place.typed) = (&typed[..=name.len()], value);
-            place.arg = Some(arg);
-        }
-    } else {
-        place.arg = positional(place.command, place.words.len());
-    }
-    place
-}
-
-fn long<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
-    command.get_arguments().find(|arg| {
-        arg.get_long() == Some(name)
-            || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
-    })
-}
-
-fn takes_value(arg: &Arg) -> bool {
-    matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
-}
-
-/// Notes the option, or several in one word as in `-it`; returns one that takes the next word.
-fn option<'a>(
-    command: &'a Command,
-    word: &'a str,
-    given: &mut Vec<(&'a Arg, &'a str)>,
-) -> Option<&'a Arg> {
-    let waits = |arg: &Arg| takes_value(arg) && !arg.is_require_equals_set();
-    if let Some(name) = word.strip_prefix("--") {
-        let (name, value) = name.split_once('=').map_or((name, None), |(n, v)| (n, Some(v)));
-        let arg = long(command, name)?;
-        if value.is_none() && waits(arg) {
-            return Some(arg);
-        }
-        given.push((arg, value.unwrap_or_default()));
-        return None;
-    }
-    for (at, letter) in word.char_indices().skip(1) {
-        let arg = command.get_arguments().find(|arg| arg.get_short() == Some(letter))?;
-        let rest = &word[at + letter.len_utf8()..];
-        if waits(arg) && rest.is_empty() {
-            return Some(arg);
-        }
-        given.push((arg, rest));
-        if takes_value(arg) {
-            return None;
-        }
-    }
-    None
-}
-
-/// What the word after `before` others is to the command; its last one may take many.
-fn positional(command: &Command, before: usize) -> Option<&Arg> {
-    let last = command.get_positionals().last();
-    let repeated = last.filter(|arg| arg.get_num_args().is_some_and(|n| n.max_values() > 1));
-    command.get_positionals().nth(before).or(repeated)
 }
 
 /// The answer, as the scripts read it.
 pub(crate) fn answer(mut root: Command, words: &[String]) -> String {
     root.build();
-    let place = locate(&root, words);
-    let mut files = "";
+    let place = Place::of(&root, words);
     let candidates = match place.arg {
-        Some(arg) => {
-            files = match (arg.get_value_hint(), value_name(arg)) {
-                (ValueHint::Unknown, _) => "",
-                (_, "DIR" | "ROOTFS") => ":folders\n",
-                _ => ":files\n",
-            };
-            values(&place, arg)
-        }
-        None if place.options && place.typed.starts_with('-') => options(&place),
-        None if place.words.is_empty() => verbs(place.command),
+        Some(arg) => values(&place, arg),
+        None if place.line.options && place.typed.starts_with('-') => options(&place),
+        None if place.line.words.is_empty() => verbs(place.line.command),
         None => Vec::new(),
     };
     let mut text = String::new();
     for (word, about) in candidates.iter().filter(|(word, _)| word.starts_with(place.typed)) {
         let _ = writeln!(text, "{}{word}\t{about}", place.before);
     }
-    text + files
+    text + place.arg.map_or("", |arg| files(&place, arg))
 }
 
 fn verbs(command: &Command) -> Vec<Candidate> {
@@ -205,8 +110,8 @@ fn verbs(command: &Command) -> Vec<Candidate> {
 fn options(place: &Place<'_>) -> Vec<Candidate> {
     let repeatable = |arg: &Arg| matches!(arg.get_action(), ArgAction::Append | ArgAction::Count);
     let mut options = Vec::new();
-    for arg in place.command.get_arguments().filter(|arg| !arg.is_hide_set()) {
-        if repeatable(arg) || !place.is_given(arg.get_id().as_str()) {
+    for arg in place.line.command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+        if repeatable(arg) || !place.line.is_given(arg.get_id().as_str()) {
             let short = arg.get_short().map(|letter| format!("-{letter}"));
             let long = arg.get_long().map(|name| format!("--{name}"));
             let about = first_line(arg.get_help());
@@ -225,6 +130,22 @@ fn value_name(arg: &Arg) -> &str {
     arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str())
 }
 
+/// Values that are words of their own, by option; one that ends in `=` or `:` goes on.
+const WORDS: [(&str, &[&str]); 12] = [
+    ("cgroupns", &["private", "host", "container:"]),
+    ("filter", &["label=", "name=", "status="]),
+    ("format", &["table", "json"]),
+    ("ipc", &["private", "host", "container:"]),
+    ("log-opt", &["max-size=", "max-file="]),
+    ("mount", &["type=bind,source=", "type=volume,source=", "type=tmpfs,target="]),
+    ("net", &["none", "host", "container:"]),
+    ("pid", &["private", "host", "container:"]),
+    ("restart", &["no", "on-failure", "always", "unless-stopped"]),
+    ("security-opt", &["no-new-privileges=", "label=", "apparmor="]),
+    ("userns", &["host", "auto", "keep-id"]),
+    ("uts", &["private", "host", "container:"]),
+];
+
 /// What may be given to `arg`.
 fn values(place: &Place<'_>, arg: &Arg) -> Vec<Candidate> {
     let possible = arg.get_possible_values();
@@ -236,16 +157,30 @@ fn values(place: &Place<'_>, arg: &Arg) -> Vec<Candidate> {
     }
     match value_name(arg) {
         "CONTAINER" => containers(place),
+        "CONTAINER[:ro]" => all_containers(place, "", ""),
+        "NAME" if place.line.command.get_name() == "inspect" => all_containers(place, "", ""),
+        "SOURCE" | "DESTINATION" => all_containers(place, "", ":"),
         "SIGNAL" => named(Signal::iterator().filter_map(|s| s.as_str().strip_prefix("SIG"))),
-        "CAP" => named(
-            ["ALL".to_owned()]
-                .into_iter()
-                .chain((0..64).map_while(capabilities::name).map(|name| name.replace("CAP_", ""))),
-        ),
-        _ => match arg.get_long() {
-            Some("net") => named(["none", "host"]),
-            _ => Vec::new(),
-        },
+        "CAP" => {
+            let known = (0..64).map_while(capabilities::name).map(|name| name.replace("CAP_", ""));
+            named(["ALL".to_owned()].into_iter().chain(known))
+        }
+        "MODE" if place.typed.starts_with("container:") => all_containers(place, "container:", ""),
+        _ => {
+            let words = WORDS.iter().find(|(option, _)| arg.get_long() == Some(option));
+            named(words.map_or(&[][..], |(_, words)| words).iter().copied())
+        }
+    }
+}
+
+/// Where the shell may put names of files, too.
+fn files(place: &Place<'_>, arg: &Arg) -> &'static str {
+    match (arg.get_value_hint(), value_name(arg)) {
+        (ValueHint::AnyPath, "DIR" | "ROOTFS") => ":folders\n",
+        (ValueHint::AnyPath, _) | (_, "SOURCE" | "DESTINATION") => ":files\n",
+        // Of SRC:DST the first is here, the second in the container.
+        (_, "SRC:DST[:ro]" | "HOST[:CONTAINER][:rwm]") if !place.typed.contains(':') => ":files\n",
+        _ => "",
     }
 }
 
@@ -253,32 +188,40 @@ fn named(words: impl IntoIterator<Item = impl Into<String>>) -> Vec<Candidate> {
     words.into_iter().map(|word| (word.into(), String::new())).collect()
 }
 
+fn described(record: &Record) -> String {
+    output::shorten(&output::shell_words(&record.command), 40)
+}
+
+fn all_containers(place: &Place<'_>, before: &str, after: &str) -> Vec<Candidate> {
+    let all = place.store().all().into_iter();
+    all.map(|c| (format!("{before}{}{after}", c.record.name), described(&c.record))).collect()
+}
+
 /// The containers that the verb can do something with, but for those that the line names already.
 fn containers(place: &Place<'_>) -> Vec<Candidate> {
-    let fits = |container: &Container| match (place.command.get_name(), container.status()) {
-        ("exec" | "kill" | "stop", status) => status == Status::Running,
-        ("rm", status) => status != Status::Running || place.is_given("force"),
+    let fits = |container: &Container| match (place.line.command.get_name(), container.status()) {
+        ("attach" | "exec" | "kill" | "pause" | "top" | "unpause", status) => {
+            status == Status::Running
+        }
+        ("stop", status) => matches!(status, Status::Running | Status::Restarting),
+        ("start", status) => matches!(status, Status::Created | Status::Exited),
+        ("rm", status) => status != Status::Running || place.line.is_given("force"),
         _ => true,
     };
-    let fresh = |container: &Container| !place.words.contains(&container.record.name.as_str());
+    let fresh = |container: &Container| !place.line.words.contains(&container.record.name.as_str());
     let all = place.store().all().into_iter().filter(|c| fits(c) && fresh(c));
-    all.map(|Container { record, .. }| {
-        (record.name, output::shorten(&output::shell_words(&record.command), 40))
-    })
-    .collect()
+    all.map(|c| (c.record.name.clone(), described(&c.record))).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
-    use crate::args::Cli;
+    use crate::help;
 
     /// What the line `minibox WORDS` is answered where there are no containers.
     fn asked(words: &[&str]) -> Vec<String> {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-        let text = answer(Cli::command(), &words);
+        let text = answer(help::command(), &words);
         text.lines().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect()
     }
 

@@ -16,9 +16,11 @@ mod files;
 mod foreground;
 mod gc;
 mod guardian;
+mod help;
 mod host;
 mod joining;
 mod lifecycle;
+mod line;
 mod living;
 mod log;
 mod logs;
@@ -40,13 +42,13 @@ mod supervise;
 mod terminal;
 mod trial;
 mod update;
+mod usage;
 mod views;
 mod volumes;
 mod wishes;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
 use minibox_runtime::{Error, Result, step};
 
 use args::{Cli, Verb};
@@ -64,15 +66,15 @@ fn main() -> ExitCode {
     }
     if std::env::args_os().nth(1).is_some_and(|arg| arg == "__complete") {
         let words = std::env::args_os().skip(2).map(|word| word.to_string_lossy().into_owned());
-        output::print(&complete::answer(Cli::command(), &words.collect::<Vec<_>>()));
+        output::print(&complete::answer(help::command(), &words.collect::<Vec<_>>()));
         return ExitCode::SUCCESS;
     }
     // Before anything is done that would then be done twice; for every verb, since any may have to start a
     // monitor, whose health checks and restarts enter containers.
     seal::ensure();
-    let cli = match Cli::try_parse() {
+    let cli = match help::parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage::explain(&error),
     };
     terminal::restore_on_panic();
     // A caller who ignores it would have the kernel throw exit statuses away.
@@ -109,73 +111,6 @@ fn oci() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Words of the engines' command line that people's does not have.
-const ENGINES: [&str; 24] = [
-    "--bundle",
-    "--console-socket",
-    "--pid-file",
-    "--pidfd-socket",
-    "--root",
-    "--log",
-    "--log-format",
-    "--systemd-cgroup",
-    "--cgroup-manager",
-    "--rootless",
-    "--no-pivot",
-    "--no-new-keyring",
-    "--preserve-fds",
-    "--no-subreaper",
-    "--keep",
-    "create",
-    "start",
-    "state",
-    "delete",
-    "spec",
-    "features",
-    "list",
-    "events",
-    "checkpoint",
-];
-
-/// A command line that cannot be parsed: docker's 125; help and version are no errors.
-fn usage(error: &clap::Error) -> ExitCode {
-    use clap::error::{ContextKind, ContextValue, ErrorKind};
-    let unknown = error.context().find_map(|(kind, value)| match (kind, value) {
-        (ContextKind::InvalidArg | ContextKind::InvalidSubcommand, ContextValue::String(word)) => {
-            Some(word.split('=').next().unwrap_or_default().to_owned())
-        }
-        _ => None,
-    });
-    if let Some(word) = unknown.filter(|word| ENGINES.contains(&word.as_str())) {
-        output::note(&format!(
-            "{word} belongs to the engines' command line: call minibox-oci for that"
-        ));
-        return ExitCode::from(125);
-    }
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = error.print();
-            ExitCode::SUCCESS
-        }
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let help = <Cli as clap::CommandFactory>::command().render_help().to_string();
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), help.as_bytes());
-            ExitCode::from(125)
-        }
-        _ => {
-            // "to pass X as a value, use `-- X`" would make X the root filesystem.
-            let text = error.render().to_string();
-            let kept: Vec<&str> =
-                text.lines().filter(|line| !line.contains("as a value, use")).collect();
-            let _ = std::io::Write::write_all(
-                &mut std::io::stderr(),
-                (kept.join("\n") + "\n").as_bytes(),
-            );
-            ExitCode::from(125)
-        }
-    }
-}
-
 fn drive(cli: Cli) -> Result<u8> {
     match &cli.verb {
         Verb::Version(_) => {
@@ -191,7 +126,7 @@ fn drive(cli: Cli) -> Result<u8> {
             return Ok(0);
         }
         Verb::Man(args) => {
-            manual::write(Cli::command(), &args.dir)?;
+            manual::write(help::command(), &args.dir)?;
             return Ok(0);
         }
         Verb::Steps(args) if args.format == "markdown" => {

@@ -12,12 +12,11 @@ const OCI: &str = include_str!("manual/minibox-oci.1");
 const MORE: &str = include_str!("manual/more.1");
 
 /// Writes all pages into `dir`.
-pub(crate) fn write(mut root: Command, dir: &Path) -> Result<()> {
-    root = root.bin_name("minibox").disable_help_subcommand(true);
+pub(crate) fn write(root: Command, dir: &Path) -> Result<()> {
+    let mut root = root.bin_name("minibox");
     root.build();
-    let mut pages = vec![("minibox-oci".to_owned(), OCI.to_owned()), page(&root, None)];
-    let verbs = root.get_subcommands().filter(|verb| !verb.is_hide_set());
-    pages.extend(verbs.map(|verb| page(verb, Some(&root))));
+    let mut pages = vec![("minibox-oci".to_owned(), OCI.to_owned())];
+    collect(&root, "minibox", &mut pages);
     for (name, text) in pages {
         let path = dir.join(format!("{name}.1"));
         std::fs::write(&path, text).map_err(|e| Error::of_io("write", &path, &e))?;
@@ -25,10 +24,20 @@ pub(crate) fn write(mut root: Command, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The name of a page, and its text.
-fn page(command: &Command, root: Option<&Command>) -> (String, String) {
-    let name =
-        root.map_or_else(|| "minibox".to_owned(), |_| format!("minibox-{}", command.get_name()));
+/// A page for `command`, and for each of its verbs; those below `container` have theirs.
+fn collect(command: &Command, name: &str, pages: &mut Vec<(String, String)>) {
+    pages.push((name.to_owned(), page(command, name)));
+    for verb in verbs(command).filter(|_| name != "minibox-container") {
+        collect(verb, &format!("{name}-{}", verb.get_name()), pages);
+    }
+}
+
+fn verbs(command: &Command) -> impl Iterator<Item = &Command> {
+    command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help")
+}
+
+fn page(command: &Command, name: &str) -> String {
+    let is_root = name == "minibox";
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!(
@@ -46,26 +55,21 @@ fn page(command: &Command, root: Option<&Command>) -> (String, String) {
         text += ".SH DESCRIPTION\n";
         text += &paragraphs(&long.to_string());
     }
-    if root.is_none() {
+    let mut listed = verbs(command).peekable();
+    if listed.peek().is_some() {
         text += ".SH VERBS\n";
-        for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
-            let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
-            let _ = writeln!(
-                text,
-                ".TP\n.BR minibox\\-{} (1)\n{}",
-                escape(verb.get_name()),
-                escape(&about)
-            );
-        }
     }
-    text += &arguments(command, root.is_none());
+    for verb in listed {
+        // `container rm` is told of in minibox-rm(1).
+        let page = if name == "minibox-container" { "minibox" } else { name };
+        let page = escape(&format!("{page}-{}", verb.get_name()));
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        let _ = writeln!(text, ".TP\n.BR {page} (1)\n{}", escape(&about));
+    }
+    text += &arguments(command, is_root);
     text += &after(command);
-    if root.is_none() {
-        text += MORE;
-    } else {
-        text += ".SH SEE ALSO\n.BR minibox (1)\n";
-    }
-    (name, text)
+    text += if is_root { MORE } else { ".SH SEE ALSO\n.BR minibox (1)\n" };
+    text
 }
 
 /// Positional arguments, then options under their headings. Those that every verb has stand in
@@ -119,7 +123,7 @@ fn argument(arg: &Arg) -> String {
         arg.get_possible_values().into_iter().filter(|v| !v.is_hide_set()).collect();
     if !possible.is_empty() && arg.get_num_args().is_some_and(|n| n.takes_values()) {
         let names: Vec<_> = possible.iter().map(|value| escape(value.get_name())).collect();
-        let _ = writeln!(text, "One of: {}.", names.join(", "));
+        let _ = writeln!(text, "[one of: {}]", names.join(", "));
     }
     let defaults: Vec<_> = arg.get_default_values().iter().map(|v| v.to_string_lossy()).collect();
     if !defaults.is_empty() && arg.get_num_args().is_some_and(|n| n.takes_values()) {

@@ -43,6 +43,16 @@ pub(crate) fn new_name(attempt: u32) -> String {
     if attempt < 8 { name } else { format!("{name}-{}", number(4)) }
 }
 
+/// The one of `names` that was probably meant by `asked`.
+pub(crate) fn closest<'a>(
+    asked: &str,
+    names: impl IntoIterator<Item = &'a String>,
+) -> Option<&'a String> {
+    let likeness = |name: &&String| strsim::normalized_damerau_levenshtein(asked, name);
+    let best = names.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    best.filter(|name| likeness(name) > 0.6)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,5 +65,17 @@ mod tests {
         assert_ne!(id, new_id());
         assert_eq!(new_name(0).split('-').count(), 2);
         assert_eq!(new_name(9).split('-').count(), 3);
+    }
+
+    #[test]
+    fn a_slip_of_the_finger_is_close_and_another_word_is_not() {
+        let names = ["web", "database", "calm-otter"].map(str::to_owned);
+        for (asked, meant) in [("wbe", "web"), ("databse", "database"), ("calm-oter", "calm-otter")]
+        {
+            assert_eq!(closest(asked, &names).unwrap(), meant);
+        }
+        for asked in ["x", "nothing", "otter"] {
+            assert_eq!(closest(asked, &names), None, "{asked}");
+        }
     }
 }

@@ -12,6 +12,8 @@ pub(crate) struct RunArgs {
     /// Leave it running in the background; print its id
     #[arg(short, long, help_heading = "Options")]
     pub detach: bool,
+    #[command(flatten)]
+    pub create: CreateArgs,
     /// Keys that leave it running, with -it
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q", help_heading = "Terminal")]
     pub detach_keys: String,
@@ -27,8 +29,6 @@ pub(crate) struct RunArgs {
     /// Halt before each step until Enter
     #[arg(long, help_heading = "Teaching")]
     pub step: bool,
-    #[command(flatten)]
-    pub create: CreateArgs,
     /// Print help
     #[arg(long, action = clap::ArgAction::HelpLong, help_heading = "Options")]
     pub help: Option<bool>,
@@ -56,6 +56,12 @@ pub(crate) struct CreateVerbArgs {
 /// What `run` and `create` have in common.
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
+    /// The folder that becomes `/`
+    #[arg(value_name = "ROOTFS")]
+    pub rootfs: PathBuf,
+    /// The program, and its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
     /// Remove it, with all it has written, when it ends
     #[arg(long, help_heading = "Options")]
     pub rm: bool,
@@ -89,12 +95,6 @@ pub(crate) struct CreateArgs {
     pub security: SecurityArgs,
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// The folder that becomes `/`
-    #[arg(value_name = "ROOTFS")]
-    pub rootfs: PathBuf,
-    /// The program, and its arguments
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
-    pub command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

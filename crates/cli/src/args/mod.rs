@@ -5,6 +5,7 @@ mod create;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::complete::Shell;
@@ -48,6 +49,7 @@ pub(crate) struct Cli {
         global = true,
         help_heading = "With every verb",
         env = "MINIBOX_DEBUG",
+        value_parser = FalseyValueParser::new(),
         hide_env_values = true
     )]
     pub debug: bool,

@@ -1,0 +1,240 @@
+//! What the help says beside verbs and flags: the verbs in groups, examples for each, and docker's
+//! long forms, `minibox container ls`.
+
+use std::fmt::Write as _;
+
+use clap::builder::Resettable;
+use clap::{Command, CommandFactory, FromArgMatches};
+
+use crate::args::Cli;
+
+/// The verbs, as the help groups them.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Run", &["run", "create", "start", "exec", "attach"]),
+    ("Look", &["ps", "inspect", "logs", "top", "diff", "events", "info"]),
+    ("Change", &["pause", "unpause", "update", "rename", "cp", "export"]),
+    ("End and remove", &["stop", "restart", "kill", "wait", "rm", "prune", "gc"]),
+    ("More", &["volume", "generate", "container", "completion", "version", "help"]),
+];
+
+/// Those that docker has below `container` too.
+const OF_CONTAINERS: [&str; 22] = [
+    "attach", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "pause",
+    "prune", "ps", "rename", "restart", "rm", "run", "start", "stop", "top", "unpause", "update",
+    "wait",
+];
+
+const EXAMPLES: [(&str, &str); 28] = [
+    (
+        "run",
+        "\
+minibox run ./rootfs python while_loop.py 3    a program, isolated
+minibox run -it --rm ./rootfs sh               a shell, gone when it ends
+minibox run -d --name web -v ./site:/site:ro ./rootfs python -m http.server
+minibox run -d --restart unless-stopped ./rootfs sleep 1000
+minibox run -m 64m --cpus 0.5 --pids-limit 20 ./rootfs sh
+minibox run --net host -u 1000:1000 ./rootfs id
+minibox run --explain ./rootfs true            every step, as it is done",
+    ),
+    (
+        "create",
+        "\
+minibox create --name web ./rootfs python -m http.server
+minibox start web",
+    ),
+    (
+        "start",
+        "\
+minibox start web db        in the background
+minibox start -ai shell     with its output, and your input",
+    ),
+    (
+        "exec",
+        "\
+minibox exec web ps -ef                  look at its processes from inside
+minibox exec -it web sh                  a shell in a running container
+minibox exec -u nobody -e A=b web env    as another user, with a variable",
+    ),
+    (
+        "attach",
+        "\
+minibox attach shell                     ctrl-p ctrl-q leaves it running
+minibox attach --no-stdin web            only look",
+    ),
+    (
+        "ps",
+        "\
+minibox ps -a                            also those that have ended
+minibox ps -a -f status=exited -q        ids only, for scripts
+minibox ps --format '{{.Names}}\t{{.Status}}'",
+    ),
+    (
+        "inspect",
+        "\
+minibox inspect web
+minibox inspect --format '{{.State.Pid}}' web",
+    ),
+    (
+        "logs",
+        "\
+minibox logs -f web                      go on until it ends
+minibox logs -t --since 10m --tail 20 web",
+    ),
+    (
+        "top",
+        "\
+minibox top web
+minibox top web -eo pid,ppid,comm        with options of ps(1)",
+    ),
+    ("diff", "minibox diff web                         A added, C changed, D deleted"),
+    (
+        "events",
+        "\
+minibox events                           until Ctrl-C
+minibox events -f container=web --since 1h --until 0s",
+    ),
+    ("info", "minibox info --advice                    how to switch on what is missing"),
+    ("pause", "minibox pause web; minibox unpause web"),
+    ("unpause", "minibox unpause web"),
+    ("update", "minibox update -m 128m --restart always web"),
+    ("rename", "minibox rename calm-otter web"),
+    (
+        "cp",
+        "\
+minibox cp web:/var/log/app.log .
+minibox cp ./page.html web:/site/
+minibox cp web:/etc - | tar -t           as a tar archive",
+    ),
+    (
+        "export",
+        "\
+minibox export web | tar -x -C ./copy    a root filesystem of its own
+minibox export -o web.tar web",
+    ),
+    (
+        "stop",
+        "\
+minibox stop web
+minibox stop -t 30 web db                half a minute to end by themselves",
+    ),
+    ("restart", "minibox restart -t 2 web"),
+    (
+        "kill",
+        "\
+minibox kill web
+minibox kill -s HUP web",
+    ),
+    ("wait", "minibox wait web; minibox rm web"),
+    (
+        "rm",
+        "\
+minibox rm web
+minibox rm -f web db                     running or not",
+    ),
+    ("prune", "minibox prune -f --volumes"),
+    (
+        "gc",
+        "\
+minibox gc                               only look
+minibox gc --force",
+    ),
+    (
+        "volume",
+        "\
+minibox volume create data
+minibox run -v data:/data ./rootfs sh -c 'echo hello > /data/greeting'
+minibox volume ls",
+    ),
+    (
+        "generate",
+        "\
+minibox generate systemd --name --files web    writes container-web.service
+mv container-web.service /etc/systemd/system/
+systemctl enable --now container-web           it starts with the machine",
+    ),
+    (
+        "completion",
+        "\
+source <(minibox completion bash)        in ~/.bashrc
+source <(minibox completion zsh)         in ~/.zshrc, after compinit
+minibox completion fish | source         in ~/.config/fish/config.fish",
+    ),
+];
+
+/// The command line with all that is said about it.
+pub(crate) fn command() -> Command {
+    let mut root = Cli::command();
+    for (verb, examples) in EXAMPLES {
+        let indented = examples.replace('\n', "\n  ");
+        root = root.mut_subcommand(verb, |c| c.after_help(format!("Examples:\n  {indented}")));
+    }
+    // An empty variable is none, as elsewhere.
+    root = root.mut_args(|arg| match arg.get_env().and_then(std::env::var_os) {
+        Some(value) if value.is_empty() => arg.env(Resettable::Reset),
+        _ => arg,
+    });
+    let verbs = root.get_subcommands().filter(|verb| OF_CONTAINERS.contains(&verb.get_name()));
+    let list = |verb: &Command| match verb.get_name() {
+        "ps" => verb.clone().visible_aliases(["ls", "list"]),
+        _ => verb.clone(),
+    };
+    let container = Command::new("container")
+        .about("The same verbs, as docker spells them out: container ls, container rm, …")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(verbs.map(list).collect::<Vec<_>>());
+    root = root.subcommand(container);
+    let groups = groups(&root);
+    root.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}"
+    ))
+}
+
+/// What a person has typed; `container ps` is `ps`.
+pub(crate) fn parse() -> clap::error::Result<Cli> {
+    let matches = command().try_get_matches()?;
+    match matches.subcommand() {
+        Some(("container", inner)) => Cli::from_arg_matches(inner),
+        _ => Cli::from_arg_matches(&matches),
+    }
+}
+
+/// The verbs under their headings.
+fn groups(root: &Command) -> String {
+    let mut text = String::new();
+    for (heading, names) in GROUPS {
+        let _ = writeln!(text, "{heading}:");
+        for name in names {
+            let about = root.find_subcommand(name).and_then(Command::get_about);
+            let about = about.map_or_else(|| "Show help".to_owned(), ToString::to_string);
+            let _ = writeln!(text, "  {name:<12}{about}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_stands_in_one_group_and_has_examples() {
+        let root = command();
+        for verb in root.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let name = verb.get_name();
+            let groups = GROUPS.iter().flat_map(|(_, names)| *names);
+            assert_eq!(groups.filter(|listed| **listed == name).count(), 1, "{name}");
+            let has_examples = verb.get_after_help().is_some();
+            assert!(has_examples || ["version", "container"].contains(&name), "{name}");
+        }
+        for line in EXAMPLES.iter().flat_map(|(_, lines)| lines.lines()) {
+            assert!(line.len() < 78, "{line} is wrapped on a usual terminal");
+        }
+    }
+
+    #[test]
+    fn the_table_of_flags_is_sound() {
+        command().debug_assert();
+    }
+}
