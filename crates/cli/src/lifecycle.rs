@@ -20,7 +20,8 @@ use crate::store::{Container, Halted, Status, Store};
 
 /// Waits until the process has ended, at most `limit`; did it?
 fn wait_for_end(pidfd: &OwnedFd, limit: Option<Duration>) -> bool {
-    let deadline = limit.map(|limit| Instant::now() + limit);
+    // Longer than any clock counts is for ever.
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     loop {
         let timeout = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
             None => PollTimeout::NONE,

@@ -131,9 +131,9 @@ pub(crate) fn parse_time(flag: &str, text: &str) -> Result<String> {
     };
     let ago = |text: &str| SystemTime::now().checked_sub(humantime::parse_duration(text).ok()?);
     let moment = unix(text).or_else(|| ago(text)).or_else(|| date(text)).ok_or_else(wrong)?;
-    // Beyond the year 9999 nothing can be written, and nothing was.
+    // Before 1970 and beyond the year 9999 nothing can be written, and nothing was.
     let end = Duration::from_secs(253_402_300_799);
-    let moment = moment.min(SystemTime::UNIX_EPOCH + end);
+    let moment = moment.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + end);
     Ok(humantime::format_rfc3339_nanos(moment).to_string())
 }
 
@@ -242,6 +242,7 @@ mod tests {
         assert_eq!(time("2023-11-14T22:13:20Z"), "2023-11-14T22:13:20.000000000Z");
         assert_eq!(time("2023-11-14T22:13:20.25Z"), "2023-11-14T22:13:20.250000000Z");
         assert!(time("10m") > time("11m"));
+        assert_eq!(time("200y"), "1970-01-01T00:00:00.000000000Z");
         for wrong in ["", "yesterday", "-5", "2023-13-14", "10 parsecs"] {
             assert!(parse_time("--since", wrong).is_err(), "{wrong}");
         }

@@ -86,10 +86,13 @@ fn health(args: &PolicyArgs) -> Result<Option<Health>> {
 
 /// A time such as `30s`, `1m30s`, `500ms`.
 fn duration(flag: &str, text: &str) -> Result<Duration> {
+    /// A hundred years: a clock must be able to count to its end.
+    const MOST: Duration = Duration::from_secs(100 * 365 * 86_400);
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    humantime::parse_duration(text).map_err(|_| bad(flag, text, "a time such as 30s, 1m30s, 500ms"))
+    let time = humantime::parse_duration(text).ok().filter(|time| *time <= MOST);
+    time.ok_or_else(|| bad(flag, text, "a time such as 30s, 1m30s, 500ms"))
 }
 
 fn log_limits(options: &[String]) -> Result<LogLimits> {
@@ -121,6 +124,16 @@ fn log_limits(options: &[String]) -> Result<LogLimits> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_end_within_a_life() {
+        let time = |text| duration("--health-interval", text);
+        assert_eq!(time("1m30s").unwrap(), Duration::from_secs(90));
+        assert_eq!(time("0").unwrap(), Duration::ZERO);
+        for wrong in ["", "x", "-1s", "1", "100000000000y"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn logs_have_limits() {
