@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use minibox_runtime::Error;
 use minibox_runtime::cgroup::Cgroup;
 use minibox_runtime::sys::{self, Death};
 
@@ -55,4 +56,16 @@ pub(crate) fn describe(record: &Record, ended: Option<Ended>, note: Option<Strin
         out_of_memory.then(|| format!("out of memory: the kernel killed it at its limit{memory}"))
     });
     Exit { code: ended.map(|e| e.code), out_of_memory, finished: now(), note }
+}
+
+/// The record of a start that came to nothing.
+pub(crate) fn not_started(error: &Error) -> Exit {
+    let text = error.to_string();
+    let note = format!("it could not be started: {}", text.lines().next().unwrap_or_default());
+    Exit {
+        code: Some(error.blame.exit_code().into()),
+        out_of_memory: false,
+        finished: now(),
+        note: Some(note),
+    }
 }

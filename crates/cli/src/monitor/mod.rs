@@ -113,7 +113,11 @@ fn be_the_monitor(birth: Birth<'_>, client: OwnedFd) -> ! {
     let (door, running) = match started {
         Ok(started) => started,
         Err(error) => {
-            let _ = if is_new { store.remove(&record) } else { store.release(&record) };
+            let _ = if is_new {
+                store.remove(&record)
+            } else {
+                store.end(&mut record, ending::not_started(&error))
+            };
             let text = message(error.blame.exit_code(), error.to_string().as_bytes());
             words::tell(&client, to_client::FAILED, &text);
             sys::exit_now(1)
@@ -574,11 +578,7 @@ impl Monitor {
         if record.halted.is_none() {
             match self.start_once_more(store, &mut record) {
                 Ok(()) => return true,
-                Err(error) => {
-                    let code = Some(error.blame.exit_code().into());
-                    let note = Some(format!("it could not be started again: {error}"));
-                    record.exit = Some(Exit { code, ..ending::describe(&record, None, note) });
-                }
+                Err(error) => record.exit = Some(ending::not_started(&error)),
             }
         }
         record.is_restarting = false;
