@@ -39,7 +39,8 @@ fn wait_for_end(pidfd: &OwnedFd, limit: Option<Duration>) -> bool {
 }
 
 /// Waits until the container's keeper has written down its end and given back what lived with it; settles
-/// it where there is no keeper.
+/// it where there is no keeper. One that its policy starts again is not waited for any longer, unless
+/// somebody has asked for its end.
 fn wait_for_record(store: &Store, id: &str) -> Result<Option<Container>> {
     let deadline = Instant::now() + Duration::from_secs(10);
     if let Some(keeper) = store.load(id)?.and_then(|c| c.state).map(|state| state.keeper)
@@ -52,10 +53,16 @@ fn wait_for_record(store: &Store, id: &str) -> Result<Option<Container>> {
         let Some(container) = store.load(id)? else {
             return Ok(None);
         };
-        if matches!(container.status(), Status::Exited) && container.record.exit.is_some() {
-            // Its cgroup and run folder go a moment later, under its lock.
-            drop(Lock::wait(&store.folder(id))?);
-            return store.load(id);
+        match container.status() {
+            Status::Exited if container.record.exit.is_some() => {
+                // Its cgroup and run folder go a moment later, under its lock.
+                drop(Lock::wait(&store.folder(id))?);
+                return store.load(id);
+            }
+            Status::Running | Status::Restarting if container.record.halted.is_none() => {
+                return Ok(Some(container));
+            }
+            _ => {}
         }
         if container.is_forsaken() {
             store.settle(&container)?;
@@ -71,18 +78,27 @@ fn wait_for_record(store: &Store, id: &str) -> Result<Option<Container>> {
     }
 }
 
-/// Writes down that somebody wants its end, so that no policy starts it again; and tells its monitor.
-fn halt(store: &Store, id: &str, who: Halted) -> Result<()> {
-    let Some(_lock) = Lock::wait(&store.folder(id))? else { return Ok(()) };
-    let Some(mut container) = store.load(id)? else { return Ok(()) };
-    container.record.halted = Some(who);
+/// Writes down that somebody wants its end, so that no policy starts it again, and tells its monitor; the
+/// container as it is now, which may be another than a moment ago.
+fn halt(store: &Store, id: &str, who: Halted) -> Result<Option<Container>> {
+    let Some(_lock) = Lock::wait(&store.folder(id))? else { return Ok(None) };
+    let Some(mut container) = store.load(id)? else { return Ok(None) };
+    let status = container.status();
+    // One that has just ended may be about to be started again.
+    let is_over = status == Status::Exited && container.record.exit.is_some();
+    if is_over || status == Status::Created {
+        return Ok(Some(container));
+    }
+    if container.record.halted != Some(Halted::User) {
+        container.record.halted = Some(who);
+    }
     store.save(&container.record)?;
-    if container.status() == Status::Restarting
+    if status == Status::Restarting
         && let Ok(monitor) = words::visit(&store.run_folder(id))
     {
         words::tell(&monitor, to_monitor::LOOK, &[]);
     }
-    Ok(())
+    Ok(Some(container))
 }
 
 /// Sends a signal; one that comes after the end is no error.
@@ -123,10 +139,11 @@ impl Asking {
     /// Asks for the end, waits, kills; returns when all is written down.
     fn ask(&self, store: &Store, name: &str) -> Result<()> {
         let container = living::find_started(store, name)?;
-        let record = &container.record;
-        if matches!(container.status(), Status::Running | Status::Restarting) {
-            halt(store, &record.id, self.who)?;
+        if container.status() == Status::Created {
+            return Ok(());
         }
+        let Some(container) = halt(store, &container.record.id, self.who)? else { return Ok(()) };
+        let record = &container.record;
         let seconds = self.time.unwrap_or(record.settings.stop_timeout);
         let signal = self.signal.unwrap_or(record.settings.stop_signal);
         if let Some((pid, pidfd)) = container.hold()? {
@@ -149,10 +166,7 @@ impl Asking {
                 wait_for_end(&pidfd, None);
             }
         }
-        if container.status() != Status::Created {
-            wait_for_record(store, &record.id)?;
-        }
-        Ok(())
+        wait_for_record(store, &record.id).map(drop)
     }
 }
 
@@ -192,10 +206,21 @@ pub(crate) fn restart(store: &Store, args: &RestartArgs) -> Result<u8> {
 pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<u8> {
     let signal = signals::parse("--signal", &args.signal)?;
     Ok(output::for_each(&args.names.containers, |name| {
-        let container = living::find_started(store, name)?;
+        let mut container = living::find_started(store, name)?;
+        let id = container.record.id.clone();
+        let is_for_good =
+            signal == libc::SIGKILL || signal == container.record.settings.stop_signal;
+        if is_for_good && container.status() != Status::Created {
+            let gone = || Error::new(format!("{name} has just been removed"));
+            container = halt(store, &id, Halted::User)?.ok_or_else(gone)?;
+            if container.status() == Status::Restarting {
+                wait_for_record(store, &id)?;
+                output::print(&format!("{name}\n"));
+                return Ok(());
+            }
+        }
         let (pid, pidfd) = container.hold_running()?;
-        if signal == libc::SIGKILL || signal == container.record.settings.stop_signal {
-            halt(store, &container.record.id, Halted::User)?;
+        if is_for_good {
             send_and_wake(&container, pid, &pidfd, signal)?;
         } else {
             send(&pidfd, signal, name)?;
@@ -203,7 +228,7 @@ pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<u8> {
         match signal {
             libc::SIGKILL => {
                 wait_for_end(&pidfd, Some(Duration::from_secs(10)));
-                wait_for_record(store, &container.record.id)?;
+                wait_for_record(store, &id)?;
             }
             libc::SIGSTOP | libc::SIGCONT => {}
             _ if has_handler(pid, signal) => {}
@@ -222,49 +247,61 @@ pub(crate) fn wait(store: &Store, names: &Names) -> u8 {
     output::for_each(&names.containers, |name| {
         let mut container = living::find(store, name)?;
         let id = container.record.id.clone();
+        let removed = || {
+            Error::new(format!("{name} was removed when it ended, and its exit code with it"))
+        };
         // One that was never started is waited for too, and one that is started again and again.
-        while matches!(container.status(), Status::Created | Status::Running | Status::Restarting) {
+        let exit = loop {
             match container.hold()? {
                 Some((_, pidfd)) => drop(wait_for_end(&pidfd, None)),
+                None if container.status() == Status::Exited => {
+                    let ended = wait_for_record(store, &id)?.ok_or_else(removed)?;
+                    if ended.status() == Status::Exited {
+                        break ended.record.exit;
+                    }
+                }
                 None => std::thread::sleep(Duration::from_millis(50)),
             }
-            let Some(now) = store.load(&id)?.map(|now| living::up_to_date(store, now)) else {
-                break;
-            };
-            let Some(now) = now? else { break };
-            container = now;
-        }
-        let ended = wait_for_record(store, &id)?;
-        let exit = ended.and_then(|c| c.record.exit);
-        if exit.is_none() {
-            return Err(Error::new(format!(
-                "{name} was removed when it ended, and its exit code with it"
-            )));
-        }
+            let now = store.load(&id)?.ok_or_else(removed)?;
+            container = living::up_to_date(store, now)?.ok_or_else(removed)?;
+        };
         let code = exit.and_then(|e| e.code).unwrap_or(255);
         output::print(&format!("{code}\n"));
         Ok(())
     })
 }
 
+/// Only what has ended can be removed.
+fn must_be_over(container: &Container) -> Result<()> {
+    let what = match container.status() {
+        Status::Running => "is running",
+        Status::Restarting => "is about to be started again",
+        Status::Created | Status::Exited => return Ok(()),
+    };
+    let name = &container.record.name;
+    Err(Error::new(format!("{name} {what}"))
+        .hint(format!("`minibox stop {name}` first, or `minibox rm -f {name}`")))
+}
+
 /// `minibox rm`.
 pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
     output::for_each(&args.names.containers, |name| {
-        let container = match living::find(store, name) {
+        let mut container = match living::find(store, name) {
             Ok(container) => container,
             Err(_) if args.force && store.find(name).is_err() => {
                 return store.wait_for_removal(name);
             }
             Err(error) => return Err(error),
         };
-        if args.force && matches!(container.status(), Status::Running | Status::Restarting) {
-            halt(store, &container.record.id, Halted::User)?;
+        if !args.force {
+            must_be_over(&container)?;
+        } else if container.status() != Status::Created {
+            match halt(store, &container.record.id, Halted::User)? {
+                Some(now) => container = now,
+                None => return store.wait_for_removal(name),
+            }
         }
         if let Some((pid, pidfd)) = container.hold()? {
-            if !args.force {
-                return Err(Error::new(format!("{name} is running"))
-                    .hint(format!("`minibox stop {name}` first, or `minibox rm -f {name}`")));
-            }
             send_and_wake(&container, pid, &pidfd, libc::SIGKILL)?;
             wait_for_end(&pidfd, Some(Duration::from_secs(10)));
         }
@@ -286,6 +323,10 @@ pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
         if let Some(_lock) = Lock::wait(&store.folder(id))?
             && let Some(mut container) = store.load(id)?
         {
+            // Somebody may have started it meanwhile.
+            if !args.force {
+                must_be_over(&container)?;
+            }
             if !args.volumes && !container.record.auto_remove {
                 // They stay, and `volume prune` finds them.
                 container.record.mounts.clear();
