@@ -1,5 +1,8 @@
 //! From a record and its config.json to a plan: the same for the first start and for every later one.
 
+use std::fs;
+use std::path::Path;
+
 use minibox_runtime::cgroup::{Cgroup, Layout};
 use minibox_runtime::line::Listening;
 use minibox_runtime::state::{self, ProcessId, State};
@@ -51,6 +54,24 @@ pub(crate) fn make_run_folder(store: &Store, id: &str) -> Result<()> {
     }
 }
 
+/// The folders of its layer: with the container, and once more where they lay in memory and the machine was
+/// restarted.
+pub(crate) fn make_layer(record: &Record) -> Result<()> {
+    let Some(layer) = record.layer.as_ref().filter(|layer| !layer.join("upper").exists()) else {
+        return Ok(());
+    };
+    // Nobody else may have taken its place meanwhile.
+    let place = layer.parent().into_iter().map(Path::to_owned);
+    for folder in place.chain(["upper", "work"].map(|part| layer.join(part))) {
+        make_private(&folder)?;
+    }
+    // The root of an overlay is the upper folder: it must look like the root it stands for.
+    if let Ok(metadata) = fs::metadata(&record.rootfs) {
+        let _ = fs::set_permissions(layer.join("upper"), metadata.permissions());
+    }
+    Ok(())
+}
+
 /// Writes down that the child `pid` of this process is a container's PID 1. Before its program runs, so
 /// that whatever the program does finds it known.
 pub(crate) fn write_down_start(store: &Store, record: &mut Record, pid: i32) -> Result<()> {
@@ -60,7 +81,7 @@ pub(crate) fn write_down_start(store: &Store, record: &mut Record, pid: i32) -> 
     let gone = || Error::new(format!("the new process {pid} vanished"));
     write_state(store, &record.id, ProcessId::of(pid).ok_or_else(gone)?)?;
     if let Some(file) = &record.settings.pidfile {
-        std::fs::write(file, pid.to_string()).map_err(|e| Error::of_io("write", file, &e))?;
+        fs::write(file, pid.to_string()).map_err(|e| Error::of_io("write", file, &e))?;
     }
     store.save(record)
 }

@@ -18,7 +18,7 @@ use crate::host;
 use crate::output;
 use crate::patchwork;
 use crate::settings::{Asked, Kind};
-use crate::store::{self, Record, Store, make_private, now, volumes};
+use crate::store::{self, Record, Store, now, volumes};
 use crate::wishes::{self, Wishes, limits};
 
 /// A container that has been made, and is still locked.
@@ -197,12 +197,7 @@ fn prepare(
     birth::make_run_folder(store, &id)?;
     make_missing_sources(wishes)?;
     make_volumes(store, record)?;
-    if let Some(layer) = &record.layer {
-        for part in ["upper", "work"] {
-            make_private(&layer.join(part))?;
-        }
-        copy_mode(&args.rootfs, &layer.join("upper"));
-    }
+    birth::make_layer(record)?;
     Ok(spec)
 }
 
@@ -274,13 +269,6 @@ fn make_volumes(store: &Store, record: &Record) -> Result<()> {
         volumes::prepare(store, name, labels, *anonymous, copy.then_some(fill))?;
     }
     Ok(())
-}
-
-/// The root of an overlay is the upper folder: it must look like the root it stands for.
-fn copy_mode(from: &Path, to: &Path) {
-    if let Ok(metadata) = fs::metadata(from) {
-        let _ = fs::set_permissions(to, metadata.permissions());
-    }
 }
 
 pub(crate) fn hostname(args: &CreateArgs, wishes: &Wishes, name: &str) -> String {

@@ -1,6 +1,7 @@
 //! `minibox start` and `attach`: a container that is there is started once more, or visited.
 
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use minibox_runtime::state::Lock;
 use minibox_runtime::{Error, Result};
@@ -85,12 +86,8 @@ pub(crate) fn start(store: &Store, args: &StartArgs) -> Result<u8> {
 
 /// Starts one container; `None` where it runs already.
 pub(crate) fn begin(store: &Store, name: &str, company: Company) -> Result<Option<(OwnedFd, i32)>> {
-    let container = living::find_started(store, name)?;
-    let id = &container.record.id;
-    let gone = || Error::new(format!("{name} has just been removed"));
-    let lock = Lock::wait(&store.folder(id))?.ok_or_else(gone)?;
-    // Somebody else may have been first.
-    let container = store.load(id)?.ok_or_else(gone)?;
+    let id = living::find_started(store, name)?.record.id;
+    let (container, lock) = lock_when_at_rest(store, name, &id)?;
     match container.status() {
         Status::Running if container.is_paused() => {
             return Err(Error::new(format!("{name} is paused"))
@@ -107,9 +104,29 @@ pub(crate) fn begin(store: &Store, name: &str, company: Company) -> Result<Optio
     record.monitored = true;
     record.restarts = 0;
     record.halted = None;
-    birth::make_run_folder(store, id)?;
+    birth::make_run_folder(store, &id)?;
+    birth::make_layer(&record)?;
     let spec = birth::load_spec(store, &record)?;
     launch(store, Made { record, spec, lock }, Teller::new(false, false), company).map(Some)
+}
+
+/// The container and its lock, once no monitor is about to write down that it has just ended.
+fn lock_when_at_rest(store: &Store, name: &str, id: &str) -> Result<(Container, Lock)> {
+    let gone = || Error::new(format!("{name} has just been removed"));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let lock = Lock::wait(&store.folder(id))?.ok_or_else(gone)?;
+        let container = store.load(id)?.ok_or_else(gone)?;
+        if container.status() != Status::Exited || !container.is_kept() {
+            return Ok((container, lock));
+        }
+        if Instant::now() > deadline {
+            return Err(Error::new(format!("nobody writes down how {name} ended"))
+                .hint("`minibox gc --force` does"));
+        }
+        drop(lock);
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Starts what ran when the machine went down, or is to run always.
