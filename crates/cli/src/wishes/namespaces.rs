@@ -86,13 +86,15 @@ fn resolv_conf(args: &NamespaceArgs) -> Result<Vec<String>> {
         let is_one = !word.is_empty() && !word.contains(char::is_whitespace);
         if is_one { Ok(()) } else { Err(bad(flag, word, "one word without blanks")) }
     };
-    for domain in &args.dns_search {
-        one_word("--dns-search", domain)?;
-        lines.push(format!("search {domain}"));
-    }
-    for option in &args.dns_option {
-        one_word("--dns-option", option)?;
-        lines.push(format!("options {option}"));
+    // Of several lines only the last would count, resolv.conf(5).
+    for (key, flag, words) in [
+        ("search", "--dns-search", &args.dns_search),
+        ("options", "--dns-option", &args.dns_option),
+    ] {
+        words.iter().try_for_each(|word| one_word(flag, word))?;
+        if !words.is_empty() {
+            lines.push(format!("{key} {}", words.join(" ")));
+        }
     }
     Ok(lines)
 }
