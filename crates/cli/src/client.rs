@@ -11,9 +11,7 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{MsgFlags, recv};
 
-use crate::monitor::words::{
-    CHUNK, MESSAGE, error_of, message, offer, tell, to_client, to_monitor,
-};
+use crate::monitor::words::{CHUNK, MESSAGE, error_of, tell, to_client, to_monitor};
 use crate::output;
 use crate::supervise::{explain_and_send, write_all};
 use crate::terminal;
@@ -29,9 +27,13 @@ pub(crate) struct Visit<'a> {
     pub tty: bool,
     /// Input is passed on.
     pub interactive: bool,
+    /// Signals are passed on.
+    pub sig_proxy: bool,
     pub keys: DetachKeys,
     /// It ends where this client ends without a word.
     pub is_owner: bool,
+    /// It ran before this client came.
+    pub is_guest: bool,
 }
 
 /// How a client's time with a container ended.
@@ -41,8 +43,8 @@ pub(crate) enum Attended {
     Ended(i32, String),
     Left,
     MonitorGone,
-    /// The caller's terminal is gone.
-    HungUp,
+    /// By a signal to this process; SIGHUP says that the caller's terminal is gone.
+    Signaled(Signal),
     /// Whoever read the output is gone.
     ReaderGone,
 }
@@ -55,45 +57,48 @@ pub(crate) fn attend(
 ) -> Result<Attended> {
     let mut buffer = vec![0; MESSAGE];
     let raw = if visit.interactive && visit.tty { terminal::RawMode::enter() } else { None };
-    let send_size = || {
+    let send_size = |more: u16| {
         if let Some((rows, columns)) = terminal::size() {
-            tell(socket, to_monitor::SIZE, &[rows.to_ne_bytes(), columns.to_ne_bytes()].concat());
+            let size = [rows.saturating_add(more).to_ne_bytes(), columns.to_ne_bytes()];
+            tell(socket, to_monitor::SIZE, &size.concat());
         }
     };
-    send_size();
+    if visit.is_guest {
+        // A change, so that a full-screen program shows itself anew.
+        send_size(1);
+    }
+    send_size(0);
     let stdin = std::io::stdin();
     let mut reading = visit.interactive;
-    // Input that the monitor has not taken yet; until then no more is read, but output still is.
-    let mut unsent: Option<Vec<u8>> = None;
+    // The program takes what was sent last; until then no more is read, but output still is.
+    let mut is_taken = true;
     let mut second_chance: Option<Instant> = None;
     loop {
-        let mut to_socket = PollFlags::POLLIN;
-        to_socket.set(PollFlags::POLLOUT, unsent.is_some());
         let mut polled = vec![
-            PollFd::new(socket.as_fd(), to_socket),
+            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
-        if reading && unsent.is_none() {
+        if reading && is_taken {
             polled.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
         }
         if poll(&mut polled, PollTimeout::NONE).is_err() {
             continue;
         }
         let ready: Vec<bool> = polled.iter().map(|p| p.any().unwrap_or(false)).collect();
-        if let Some(message) = unsent.take() {
-            unsent = offer(socket, message);
-        }
         if ready[0]
-            && let Some(end) = hear(socket, &mut buffer, visit.name)?
+            && let Some(end) = hear(socket, &mut buffer, visit.name, &mut is_taken)?
         {
             return Ok(end);
         }
         while let Ok(Some(info)) = signals.read_signal() {
             let Ok(signal) = Signal::try_from(info.ssi_signo as i32) else { continue };
             match signal {
-                Signal::SIGWINCH => send_size(),
-                // The terminal is gone: an owner who leaves without a word ends the container.
-                Signal::SIGHUP if visit.tty || !visit.is_owner => return Ok(Attended::HungUp),
+                Signal::SIGWINCH => send_size(0),
+                // An owner who leaves without a word ends the container.
+                Signal::SIGHUP if visit.tty || !visit.is_owner => {
+                    return Ok(Attended::Signaled(signal));
+                }
+                signal if !visit.sig_proxy => return Ok(Attended::Signaled(signal)),
                 signal => {
                     let send = |signal| tell(socket, to_monitor::SIGNAL, &[signal as u8]);
                     explain_and_send(visit.pid, signal, &mut second_chance, visit.name, send);
@@ -113,7 +118,8 @@ pub(crate) fn attend(
             let is_typed = visit.tty && stdin.is_terminal();
             let (bytes, leave) = visit.keys.filter(&buffer[..count], is_typed);
             if !bytes.is_empty() {
-                unsent = offer(socket, message(to_monitor::INPUT, &bytes));
+                tell(socket, to_monitor::INPUT, &bytes);
+                is_taken = false;
             }
             if leave {
                 tell(socket, to_monitor::DETACH, &[]);
@@ -130,7 +136,12 @@ pub(crate) fn attend(
 }
 
 /// Hears one message and shows what it says; how it ended, where it has.
-fn hear(socket: &OwnedFd, buffer: &mut [u8], name: &str) -> Result<Option<Attended>> {
+fn hear(
+    socket: &OwnedFd,
+    buffer: &mut [u8],
+    name: &str,
+    is_taken: &mut bool,
+) -> Result<Option<Attended>> {
     let count = match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
         // A monitor that ends with words of ours unread resets the line; its own last words come yet.
         Err(Errno::EINTR | Errno::EAGAIN | Errno::ECONNRESET) => return Ok(None),
@@ -142,6 +153,7 @@ fn hear(socket: &OwnedFd, buffer: &mut [u8], name: &str) -> Result<Option<Attend
         to_client::OUTPUT if !write_all(libc::STDOUT_FILENO, rest) => {
             return Ok(Some(Attended::ReaderGone));
         }
+        to_client::TAKEN => *is_taken = true,
         to_client::ERROR => drop(write_all(libc::STDERR_FILENO, rest)),
         to_client::LOST => {
             let lost = rest.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
@@ -175,7 +187,7 @@ pub(crate) fn exit_code(attended: Attended, name: &str) -> u8 {
             code as u8
         }
         Attended::Left => 0,
-        Attended::HungUp => 129,
+        Attended::Signaled(signal) => 128 + signal as u8,
         Attended::ReaderGone => 141,
         // The container's record must stay: it may still run.
         Attended::MonitorGone => {

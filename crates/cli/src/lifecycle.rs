@@ -247,9 +247,8 @@ pub(crate) fn wait(store: &Store, names: &Names) -> u8 {
     output::for_each(&names.containers, |name| {
         let mut container = living::find(store, name)?;
         let id = container.record.id.clone();
-        let removed = || {
-            Error::new(format!("{name} was removed when it ended, and its exit code with it"))
-        };
+        let removed =
+            || Error::new(format!("{name} was removed when it ended, and its exit code with it"));
         // One that was never started is waited for too, and one that is started again and again.
         let exit = loop {
             match container.hold()? {

@@ -61,10 +61,12 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
         ));
         return Ok(0);
     }
-    let signals = supervise::catch_signals(args.sig_proxy)?;
+    let signals = supervise::catch_signals(true)?;
     let (socket, pid) = start::launch(store, made, teller, Company::Owner)?;
     let name = &record.name;
-    let visit = Visit { name, pid, tty, interactive, keys, is_owner: true };
+    let sig_proxy = args.sig_proxy;
+    let visit =
+        Visit { name, pid, tty, interactive, sig_proxy, keys, is_owner: true, is_guest: false };
     let attended = client::attend(&socket, visit, &signals)?;
     let surprise = match &attended {
         Attended::Ended(code, note) if note.is_empty() => Some(*code),

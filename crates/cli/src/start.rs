@@ -44,7 +44,11 @@ pub(crate) fn launch(
     })?;
     let socket =
         monitor::start(Birth { store, record, lock, plan, pipes, teller, company, is_new })?;
-    let pid = words::wait_for_start(&socket)?;
+    let killed = || {
+        Error::new("the monitor was killed before it could start the container")
+            .hint("`minibox gc` finds what it left")
+    };
+    let pid = words::wait_for_start(&socket)?.ok_or_else(killed)?;
     Ok((socket, pid))
 }
 
@@ -68,17 +72,18 @@ pub(crate) fn start(store: &Store, args: &StartArgs) -> Result<u8> {
     let signals = supervise::catch_signals(true)?;
     let container = living::find(store, name)?;
     let record = &container.record;
-    let (socket, pid) = match begin(store, name, Company::Client)? {
-        Some(begun) => begun,
-        None => visit(store, &container)?,
-    };
+    let begun = begin(store, name, Company::Client)?;
+    let is_guest = begun.is_none();
+    let (socket, pid) = begun.map_or_else(|| visit(store, &container), Ok)?;
     let visit = Visit {
         name: &record.name,
         pid,
         tty: record.terminal,
         interactive: args.interactive && record.settings.interactive,
+        sig_proxy: true,
         keys,
         is_owner: false,
+        is_guest,
     };
     let attended = client::attend(&socket, visit, &signals)?;
     Ok(client::exit_code(attended, &record.name))
@@ -136,10 +141,11 @@ fn start_at_boot(store: &Store) -> u8 {
         Restart::UnlessStopped => container.record.halted != Some(Halted::User),
         Restart::No | Restart::OnFailure { .. } => false,
     };
+    let is_down = |container: &Container| container.status() == Status::Exited;
     let mut all = store.all();
     // In the order in which they were made: one may need another.
     all.reverse();
-    let wanted = all.iter().filter(|container| is_wanted(container));
+    let wanted = all.iter().filter(|container| is_down(container) && is_wanted(container));
     let names: Vec<String> = wanted.map(|container| container.record.name.clone()).collect();
     output::for_each(&names, |name| {
         if begin(store, name, Company::Nobody)?.is_some() {
@@ -162,7 +168,8 @@ fn visit(store: &Store, container: &Container) -> Result<(OwnedFd, i32)> {
     }
     let socket = words::visit(&store.run_folder(&record.id))?;
     words::tell(&socket, to_monitor::ATTACH, &[]);
-    let pid = words::wait_for_start(&socket)?;
+    let ended = || Error::new(format!("{} has just ended", record.name));
+    let pid = words::wait_for_start(&socket)?.ok_or_else(ended)?;
     Ok((socket, pid))
 }
 
@@ -171,7 +178,7 @@ pub(crate) fn attach(store: &Store, args: &AttachArgs) -> Result<u8> {
     let keys = DetachKeys::parse(&args.detach_keys)?;
     let container = living::find_started(store, &args.container)?;
     let record = &container.record;
-    let signals: SignalFd = supervise::catch_signals(args.sig_proxy)?;
+    let signals: SignalFd = supervise::catch_signals(true)?;
     let (socket, pid) = visit(store, &container)?;
     if record.terminal && container.has_lost_terminal() {
         return Err(Error::new(format!(
@@ -185,8 +192,10 @@ pub(crate) fn attach(store: &Store, args: &AttachArgs) -> Result<u8> {
         pid,
         tty: record.terminal,
         interactive: record.settings.interactive && !args.no_stdin,
+        sig_proxy: args.sig_proxy,
         keys,
         is_owner: false,
+        is_guest: true,
     };
     let attended = client::attend(&socket, visit, &signals)?;
     Ok(client::exit_code(attended, &record.name))

@@ -67,11 +67,12 @@ pub(crate) fn check(wanted: bool) -> Result<()> {
         .hint("to pass a file or a pipe in, leave -t out: `minibox run -i …`"))
 }
 
-/// Rows and columns of the caller's terminal; `None` where there is none.
+/// Rows and columns of the caller's terminal; `None` where there is none, or it does not know.
 pub(crate) fn size() -> Option<(u16, u16)> {
     [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO]
         .into_iter()
         .find_map(sys::winsize)
+        .filter(|(rows, columns)| *rows > 0 && *columns > 0)
 }
 
 /// Gives a container's terminal the size of the caller's.

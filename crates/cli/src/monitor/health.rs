@@ -8,6 +8,9 @@ use minibox_runtime::line::Listening;
 use minibox_runtime::state;
 use minibox_runtime::sys::{self, Forked};
 use minibox_runtime::{Error, Result, join};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg, raise};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::ending::{Ended, reap};
@@ -62,12 +65,17 @@ pub(super) struct Checks {
     running: Option<Check>,
 }
 
+/// A check's own process ends it in time; one that cannot is ended a little later.
+const GRACE: Duration = Duration::from_secs(1);
+
 struct Check {
     pidfd: OwnedFd,
     /// None at its end.
     output: Option<File>,
     text: Vec<u8>,
     start: String,
+    /// It was begun in the start period.
+    is_early: bool,
     deadline: Instant,
 }
 
@@ -82,11 +90,13 @@ impl Checks {
         }
     }
 
-    /// The container has just been started.
-    pub(super) fn begin(&mut self) {
+    /// The container has just been started, or another monitor has checked it before, with this report.
+    pub(super) fn begin(&mut self, store: &Store, id: &str, report: Option<Report>) {
         let health = self.health.take();
         *self = Checks::new(health.as_ref());
+        self.report = report.unwrap_or_else(|| self.report.clone());
         self.next += self.pause();
+        self.save(store, id);
     }
 
     /// The container has ended.
@@ -96,12 +106,15 @@ impl Checks {
         }
     }
 
+    /// Is this the start period, in which failures do not count?
+    fn is_early(&self, health: &Health) -> bool {
+        self.report.status == "starting" && self.since.elapsed() < health.start_period
+    }
+
     /// Time between two checks.
     fn pause(&self) -> Duration {
         let Some(health) = &self.health else { return Duration::ZERO };
-        let is_young =
-            self.report.status == "starting" && self.since.elapsed() < health.start_period;
-        if is_young { health.start_interval } else { health.interval }
+        if self.is_early(health) { health.start_interval } else { health.interval }
     }
 
     /// What there is to wait for: a check's end, and its output.
@@ -125,47 +138,48 @@ impl Checks {
             if Instant::now() >= self.next && container().is_some_and(|c| c.is_paused()) {
                 self.next = Instant::now() + self.pause();
             } else if Instant::now() >= self.next {
-                if self.report.log.is_empty() {
-                    self.save(store, id);
-                }
-                match Check::start(store, id, &health) {
+                let is_early = self.is_early(&health);
+                match Check::start(store, id, &health, is_early) {
                     Ok(check) => self.running = Some(check),
-                    Err(error) => self.count(&health, store, id, now(), (-1, error.to_string())),
+                    Err(error) => {
+                        let result = Outcome::new(now(), -1, error.to_string());
+                        self.count(&health, store, id, result, is_early);
+                    }
                 }
             }
             return;
         };
-        let result = match check.look() {
-            Some(ended) => (ended.code, String::from_utf8_lossy(&check.text).into_owned()),
-            None if Instant::now() >= check.deadline => {
-                let time = humantime::format_duration(health.timeout);
-                (-1, format!("Health check exceeded timeout ({time})"))
-            }
-            None => return self.running = Some(check),
-        };
+        let ended = check.look();
+        if ended.is_none() && Instant::now() < check.deadline {
+            return self.running = Some(check);
+        }
+        let text = String::from_utf8_lossy(&check.text).into_owned();
         let start = std::mem::take(&mut check.start);
+        let result = match ended {
+            Some(ended) if !ended.killed => Outcome::new(start, ended.code, text),
+            _ => {
+                let time = humantime::format_duration(health.timeout);
+                let colon = if text.is_empty() { "" } else { ": " };
+                let text = format!("Health check exceeded timeout ({time}){colon}{text}");
+                Outcome::new(start, -1, text)
+            }
+        };
+        let is_early = check.is_early;
         check.kill();
-        self.count(&health, store, id, start, result);
+        self.count(&health, store, id, result, is_early);
     }
 
-    fn count(
-        &mut self,
-        health: &Health,
-        store: &Store,
-        id: &str,
-        start: String,
-        (exit_code, output): (i32, String),
-    ) {
-        if exit_code == 0 {
+    fn count(&mut self, health: &Health, store: &Store, id: &str, result: Outcome, is_early: bool) {
+        if result.exit_code == 0 {
             self.report.failing_streak = 0;
             self.report.status = "healthy".into();
-        } else if self.report.status != "starting" || self.since.elapsed() >= health.start_period {
+        } else if !is_early {
             self.report.failing_streak += 1;
             if self.report.failing_streak >= health.retries {
                 self.report.status = "unhealthy".into();
             }
         }
-        self.report.log.push(Outcome { start, end: now(), exit_code, output });
+        self.report.log.push(result);
         let surplus = self.report.log.len().saturating_sub(MOST_RESULTS);
         self.report.log.drain(..surplus);
         self.next = Instant::now() + self.pause();
@@ -174,13 +188,22 @@ impl Checks {
 
     /// A full disk costs the report, not the container.
     fn save(&self, store: &Store, id: &str) {
-        let _ = state::save(&store.run_folder(id).join("health.json"), &self.report);
+        if self.health.is_some() {
+            let _ = state::save(&store.run_folder(id).join("health.json"), &self.report);
+        }
+    }
+}
+
+impl Outcome {
+    /// One that has just ended.
+    fn new(start: String, exit_code: i32, output: String) -> Outcome {
+        Outcome { start, end: now(), exit_code, output }
     }
 }
 
 impl Check {
     /// Starts the check in a process of its own, which waits for it in the monitor's place.
-    fn start(store: &Store, id: &str, health: &Health) -> Result<Check> {
+    fn start(store: &Store, id: &str, health: &Health, is_early: bool) -> Result<Check> {
         let (output, theirs) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
             .map_err(|errno| Error::new("cannot make a pipe").errno(errno))?;
         let forked =
@@ -192,12 +215,19 @@ impl Check {
                 output: Some(output.into()),
                 text: Vec::new(),
                 start: now(),
-                deadline: Instant::now() + health.timeout,
+                is_early,
+                deadline: Instant::now() + health.timeout + GRACE,
             });
         }
         let _ = sys::set_pdeathsig(libc::SIGKILL);
+        // The monitor's ends of the program's streams, and its clients, are the monitor's alone.
+        let _ = sys::close_all_but(&mut [theirs.as_raw_fd()]);
         let code = match Check::run(store, id, health, &theirs) {
-            Ok(ended) => ended.code,
+            Ok(Some(ended)) => ended.code,
+            Ok(None) => {
+                let _ = raise(Signal::SIGKILL);
+                1
+            }
             Err(error) => {
                 let _ = sys::write(theirs.as_raw_fd(), error.to_string().as_bytes());
                 i32::from(error.blame.exit_code())
@@ -206,7 +236,8 @@ impl Check {
         sys::exit_now(code)
     }
 
-    fn run(store: &Store, id: &str, health: &Health, output: &OwnedFd) -> Result<Ended> {
+    /// Runs it to its end; `None` where it took too long.
+    fn run(store: &Store, id: &str, health: &Health, output: &OwnedFd) -> Result<Option<Ended>> {
         let gone = || Error::new("the container is gone");
         let container = store.load(id)?.ok_or_else(gone)?;
         let end = || output.try_clone().map(Some).map_err(|e| Error::new(e.to_string()));
@@ -214,12 +245,21 @@ impl Check {
         let stdio = [Some(joining::null()?), end()?, end()?];
         let plan = joining::plan(store, &container, &wish, stdio, None, true)?;
         let running = join::start(&plan, Listening::Quiet, None, &mut |_| Ok(()))?;
-        let death = sys::wait_pidfd(running.pidfd.as_raw_fd(), true);
-        death.ok().flatten().map(Ended::of).ok_or_else(gone)
+        let mut end = [PollFd::new(running.pidfd.as_fd(), PollFlags::POLLIN)];
+        let limit = PollTimeout::try_from(health.timeout).unwrap_or(PollTimeout::MAX);
+        let in_time = poll(&mut end, limit) != Ok(0);
+        if !in_time {
+            // It leads a group of its own, to which belongs what it has started.
+            let _ = killpg(Pid::from_raw(running.pid), Signal::SIGKILL);
+        }
+        let death = sys::wait_pidfd(running.pidfd.as_raw_fd(), true).ok().flatten();
+        Ok(death.map(Ended::of).filter(|_| in_time))
     }
 
     /// Reads what it has printed; how it ended, where it has.
     fn look(&mut self) -> Option<Ended> {
+        // Asked before reading: what was printed before the end is then surely read.
+        let ended = reap(self.pidfd.as_fd());
         let mut buffer = [0; MOST_OUTPUT];
         while let Some(output) = &self.output {
             match sys::read(output.as_raw_fd(), &mut buffer) {
@@ -227,14 +267,18 @@ impl Check {
                 Ok(count) => {
                     let room = MOST_OUTPUT - self.text.len();
                     self.text.extend_from_slice(&buffer[..count.min(room)]);
+                    // One that prints for ever has its turn again.
+                    if count >= room {
+                        break;
+                    }
                 }
                 Err(_) => break,
             }
         }
-        reap(self.pidfd.as_fd())
+        ended
     }
 
-    /// Ends it, and what it has started with it.
+    /// Ends it where it has not ended.
     fn kill(self) {
         let _ = sys::pidfd_send_signal(self.pidfd.as_raw_fd(), libc::SIGKILL);
         let _ = sys::wait_pidfd(self.pidfd.as_raw_fd(), true);

@@ -4,9 +4,9 @@
 //! If it is killed, the container goes on: the program's end of each output pipe is open for reading too,
 //! so no SIGPIPE comes, and the next `minibox` verb starts a monitor that takes over ([`take_over`]).
 //!
-//! Nothing in it ever waits for one side alone: what a side does not take at once is kept. Only for its
-//! owner, the `minibox run` in the foreground, does it hold the program back, as a pipe would; other
-//! clients that are too slow miss some of the output, and are told so.
+//! Nothing in it ever waits for one side alone: what a side does not take at once is kept. Only for whoever
+//! started it and stayed (`run`, `start -a`) does it hold the program back, as a pipe would; visitors that
+//! are too slow miss some of the output, and are told so.
 
 pub(crate) mod health;
 mod pipes;
@@ -24,9 +24,7 @@ use minibox_runtime::sys::{self, Forked};
 use minibox_runtime::{Error, Event, Plan, Result, Running};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, accept4, recv, send, socketpair,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, accept4, recv, socketpair};
 use nix::sys::termios::{self, SetArg, Termios};
 
 use crate::birth;
@@ -35,15 +33,18 @@ use crate::explain::Teller;
 use crate::log::Log;
 use crate::quiet::become_quiet;
 use crate::signals;
-use crate::store::{Container, Exit, Record, Store};
+use crate::store::{Container, Halted, Record, Store};
 use crate::supervise;
 
 use health::Checks;
 pub(crate) use pipes::Pipes;
 use words::{CHUNK, MESSAGE, message, offer, to_client, to_monitor};
 
-/// Most bytes that wait for a client who is not the owner.
+/// Most bytes that wait for a visitor.
 const PATIENCE: usize = 1 << 20;
+
+/// Most bytes in a pipe, pipe(7).
+const PIPE: usize = 1 << 20;
 
 /// Docker's pauses between a container's end and its next start.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -51,11 +52,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// One that has run this long is not in trouble: the pauses begin anew.
 const LONG_LIFE: Duration = Duration::from_secs(10);
 
-/// Who is with a container from its start.
+/// Who is with a container from its start, and misses nothing of what it prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Company {
     Nobody,
-    /// Somebody who sees what it prints.
+    /// Somebody who may go.
     Client,
     /// Somebody whose end without a word is the container's end too.
     Owner,
@@ -125,14 +126,16 @@ fn be_the_monitor(birth: Birth<'_>, client: OwnedFd) -> ! {
     };
     teller.finish();
     drop(lock);
-    words::tell(&client, to_client::STARTED, &running.pid.to_ne_bytes());
+    let pid = running.pid;
     let mut monitor = Monitor::new(store, &record, door, pipes);
-    monitor.adopt(running);
+    monitor.adopt(store, &record.id, running);
+    words::tell(&client, to_client::STARTED, &pid.to_ne_bytes());
     if company != Company::Nobody {
         monitor.clients.push(Client {
+            is_attached: true,
+            is_patient: true,
             is_owner,
             terminal,
-            is_attached: true,
             ..Client::new(client)
         });
     }
@@ -159,7 +162,13 @@ struct Client {
     socket: OwnedFd,
     /// It asked for the output.
     is_attached: bool,
+    /// It misses nothing: where it is slow, the program waits.
+    is_patient: bool,
     is_owner: bool,
+    /// Some of its input has not been taken yet.
+    is_typing: bool,
+    /// Its last words wait to be taken.
+    is_parting: bool,
     /// It has left, or hung up.
     is_gone: bool,
     terminal: Option<SavedTerminal>,
@@ -175,7 +184,10 @@ impl Client {
         Client {
             socket,
             is_attached: false,
+            is_patient: false,
             is_owner: false,
+            is_typing: false,
+            is_parting: false,
             is_gone: false,
             terminal: None,
             unsent: VecDeque::new(),
@@ -184,15 +196,25 @@ impl Client {
         }
     }
 
+    /// Sends it some output.
     fn hand(&mut self, kind: u8, bytes: &[u8]) {
-        if !self.is_owner && self.waiting > PATIENCE {
+        if !self.is_patient && self.waiting > PATIENCE {
             self.lost += bytes.len() as u64;
             return;
         }
+        self.own_up();
+        self.say(kind, bytes);
+    }
+
+    /// Tells it how much it has missed.
+    fn own_up(&mut self) {
         if self.lost > 0 {
             let lost = std::mem::take(&mut self.lost).to_ne_bytes();
-            self.unsent.push_back(message(to_client::LOST, &lost));
+            self.say(to_client::LOST, &lost);
         }
+    }
+
+    fn say(&mut self, kind: u8, bytes: &[u8]) {
         self.waiting += bytes.len();
         self.unsent.push_back(message(kind, bytes));
         self.send_on();
@@ -206,18 +228,19 @@ impl Client {
                 self.unsent.push_front(message);
                 return;
             }
-            self.waiting = self.waiting.saturating_sub(size);
+            self.waiting -= size;
         }
+        self.is_gone |= self.is_parting;
     }
 
-    /// The last words. An owner may take his time: everything is written down by then.
-    fn part(self, code: i32, note: &str) {
-        let flags = if self.is_owner { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
-        let mut last = code.to_ne_bytes().to_vec();
-        last.extend_from_slice(note.as_bytes());
-        for message in self.unsent.into_iter().chain([message(to_client::ENDED, &last)]) {
-            let _ = send(self.socket.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL | flags);
-        }
+    /// The last words. It may take its time: everything is written down by then, and what comes of it does
+    /// not matter any more.
+    fn part(&mut self, code: i32, note: &str) {
+        (self.is_attached, self.is_patient, self.is_owner) = (false, false, false);
+        self.terminal = None;
+        self.is_parting = true;
+        self.own_up();
+        self.say(to_client::ENDED, &[&code.to_ne_bytes(), note.as_bytes()].concat());
     }
 }
 
@@ -230,10 +253,12 @@ struct Monitor {
     is_our_child: bool,
     born: Instant,
     console: Option<File>,
+    /// Its other side, so that a terminal that nobody has open for a while is not at its end.
+    console_peer: Option<OwnedFd>,
     pipes: Pipes,
     door: OwnedFd,
     clients: Vec<Client>,
-    /// The owner has hung up: the container is not wanted any more.
+    /// The owner has hung up, or somebody has sent a signal to end it: it is not wanted any more.
     is_abandoned: bool,
     checks: Checks,
     /// Input that the program has not taken yet, and whether there will be no more.
@@ -269,6 +294,7 @@ impl Monitor {
             is_our_child: false,
             born: Instant::now(),
             console: None,
+            console_peer: None,
             pipes,
             door,
             clients: Vec::new(),
@@ -285,6 +311,7 @@ impl Monitor {
     /// Everything it holds.
     fn descriptors(&self) -> Vec<RawFd> {
         let files = [self.console.as_ref(), self.log.file(), self.pipes.input.as_ref()];
+        let peer = self.console_peer.iter().map(AsRawFd::as_raw_fd);
         let outputs = self.pipes.outputs.iter().map(Option::as_ref);
         let files = files.into_iter().chain(outputs).flatten().map(AsRawFd::as_raw_fd);
         let clients = self.clients.iter().flat_map(|client| {
@@ -292,7 +319,7 @@ impl Monitor {
             terminal.chain([client.socket.as_raw_fd()])
         });
         let program = self.pidfd.iter().map(AsRawFd::as_raw_fd);
-        files.chain(clients).chain(program).chain([self.door.as_raw_fd()]).collect()
+        files.chain(peer).chain(clients).chain(program).chain([self.door.as_raw_fd()]).collect()
     }
 
     /// From a start to the end, and from one start to the next.
@@ -300,9 +327,14 @@ impl Monitor {
         loop {
             self.watch(store, id);
             if !self.end(store, id) || !self.start_again(store, id) {
-                sys::exit_now(0)
+                break;
             }
         }
+        let mut buffer = vec![0; MESSAGE];
+        while !self.clients.is_empty() {
+            self.turn(None, &mut buffer);
+        }
+        sys::exit_now(0)
     }
 
     /// Until the program ends.
@@ -353,8 +385,7 @@ impl Monitor {
         let input = self.input().filter(|_| !self.untyped.is_empty());
         wanted.extend(input.map(|file| (Source::Input, file.as_raw_fd(), write)));
         for (number, client) in self.clients.iter().enumerate() {
-            let mut flags = PollFlags::empty();
-            flags.set(read, self.untyped.len() < CHUNK);
+            let mut flags = read;
             flags.set(write, !client.unsent.is_empty());
             wanted.push((Source::Client(number), client.socket.as_raw_fd(), flags));
         }
@@ -376,9 +407,9 @@ impl Monitor {
             .collect()
     }
 
-    /// Does the owner hold the program back?
+    /// Is there somebody who must not miss anything, and has not taken all yet?
     fn is_held_back(&self) -> bool {
-        self.clients.iter().any(|client| client.is_owner && !client.unsent.is_empty())
+        self.clients.iter().any(|client| client.is_patient && !client.unsent.is_empty())
     }
 
     /// Where input goes.
@@ -394,6 +425,12 @@ impl Monitor {
         };
         if !taken {
             self.untyped.clear();
+        }
+        if self.untyped.len() < CHUNK {
+            for client in self.clients.iter_mut().filter(|client| client.is_typing) {
+                client.is_typing = false;
+                client.say(to_client::TAKEN, &[]);
+            }
         }
         if self.untyped.is_empty() && self.input_ended {
             self.pipes.input = None;
@@ -448,12 +485,12 @@ impl Monitor {
             Err(Errno::EINTR | Errno::EAGAIN) => return,
             Ok(0) | Err(_) => {
                 client.is_gone = true;
-                self.is_abandoned |= client.is_owner;
                 if let Some(saved) = &client.terminal {
                     let _ = termios::tcsetattr(&saved.terminal, SetArg::TCSANOW, &saved.settings);
                 }
-                if self.is_abandoned {
+                if client.is_owner {
                     // Without -d a container never outlives its caller.
+                    self.is_abandoned = true;
                     self.send_signal(libc::SIGKILL);
                 }
                 return;
@@ -461,15 +498,16 @@ impl Monitor {
             Ok(count) => count,
         };
         match (buffer[0], &buffer[1..count]) {
+            _ if client.is_parting => {}
             (to_monitor::ATTACH, _) if self.pidfd.is_some() => {
                 client.is_attached = true;
-                client.hand(to_client::STARTED, &self.pid.to_ne_bytes());
+                client.say(to_client::STARTED, &self.pid.to_ne_bytes());
             }
             (to_monitor::ATTACH, _) => {
-                let text = b"the container has ended, and is about to be started again";
-                client.hand(to_client::FAILED, &message(125, text));
+                client.say(to_client::FAILED, &message(125, b"the container has just ended"));
             }
             (to_monitor::INPUT, bytes) => {
+                client.is_typing = true;
                 self.untyped.extend_from_slice(bytes);
                 self.type_on();
             }
@@ -488,7 +526,9 @@ impl Monitor {
                 }
             }
             (to_monitor::SIGNAL, &[signal]) => {
-                self.send_signal(i32::from(signal));
+                let signal = i32::from(signal);
+                self.is_abandoned |= is_deadly(signal);
+                self.send_signal(signal);
             }
             (to_monitor::DETACH, _) => client.is_gone = true,
             (to_monitor::LOOK, _) => self.should_look = true,
@@ -497,15 +537,17 @@ impl Monitor {
     }
 
     /// Looks after a program that was just started.
-    fn adopt(&mut self, running: Running) {
+    fn adopt(&mut self, store: &Store, id: &str, running: Running) {
         self.pid = running.pid;
         self.pidfd = Some(running.pidfd);
         self.is_our_child = true;
+        let peer = running.console.as_ref().map(|console| sys::pty_peer(console.as_raw_fd()));
+        self.console_peer = peer.and_then(std::result::Result::ok).map(sys::own);
         self.console = running.console.map(File::from);
         self.born = Instant::now();
         self.input_ended = false;
         self.untyped.clear();
-        self.checks.begin();
+        self.checks.begin(store, id, None);
     }
 
     /// The program has ended: what it wrote last, its status, its record, the clients' last words. Will
@@ -514,15 +556,18 @@ impl Monitor {
         let (ended, note) = self.collect();
         let mut buffer = vec![0; CHUNK];
         for number in 0..3 {
-            while self.read_output(number, &mut buffer) {}
+            // No more than a pipe may hold: what outlives it could go on writing for ever.
+            (0..PIPE / CHUNK).all(|_| self.read_output(number, &mut buffer));
         }
+        (self.console, self.console_peer) = (None, None);
         self.checks.stop();
         let written = self.write_down_end(store, id, ended, note);
-        let (exit, again) = written.unwrap_or((None, false));
-        let note = exit.and_then(|exit| exit.note).unwrap_or_default();
-        for client in self.clients.drain(..).filter(|client| client.is_attached) {
-            client.part(ended.map_or(255, |ended| ended.code), &note);
+        let (note, again) = written.unwrap_or_default();
+        let code = ended.map_or(255, |ended| ended.code);
+        for client in self.clients.iter_mut().filter(|client| client.is_attached) {
+            client.part(code, &note);
         }
+        self.clients.retain(|client| !client.is_gone);
         again
     }
 
@@ -540,24 +585,35 @@ impl Monitor {
         (None, Some(format!("its first monitor was killed, and {why}")))
     }
 
+    /// The words on the end for whoever is there, and whether it will be started again.
     fn write_down_end(
         &self,
         store: &Store,
         id: &str,
         ended: Option<Ended>,
         note: Option<String>,
-    ) -> Result<(Option<Exit>, bool)> {
-        let Some(_lock) = Lock::wait(&store.folder(id))? else { return Ok((None, false)) };
-        let Some(Container { mut record, .. }) = store.load(id)? else { return Ok((None, false)) };
-        let exit = ending::describe(&record, ended, note);
-        let is_wanted = record.halted.is_none() && !self.is_abandoned;
-        let again = is_wanted && record.settings.restart.again(exit.code, record.restarts);
-        if again {
-            store.end_for_now(&mut record, exit.clone())?;
-        } else {
-            store.end(&mut record, exit.clone())?;
+    ) -> Result<(String, bool)> {
+        let Some(_lock) = Lock::wait(&store.folder(id))? else { return Ok(Default::default()) };
+        let Some(Container { mut record, .. }) = store.load(id)? else {
+            return Ok(Default::default());
+        };
+        if self.is_abandoned {
+            record.halted = Some(Halted::User);
         }
-        Ok((Some(exit), again))
+        let exit = ending::describe(&record, ended, note);
+        let mut note = exit.note.clone().unwrap_or_default();
+        let again =
+            record.halted.is_none() && record.settings.restart.again(exit.code, record.restarts);
+        if again {
+            store.end_for_now(&mut record, exit)?;
+            note = format!(
+                "{0} ended, and its restart policy starts it again; `minibox stop {0}` ends that",
+                record.name
+            );
+        } else {
+            store.end(&mut record, exit)?;
+        }
+        Ok((note, again))
     }
 
     /// After a pause starts the container once more; false where nobody wants that any more, or where
@@ -600,9 +656,14 @@ impl Monitor {
             Event::Born { pid } => birth::write_down_start(store, record, *pid),
             _ => Ok(()),
         })?;
-        self.adopt(running);
+        self.adopt(store, &record.id, running);
         Ok(())
     }
+}
+
+/// Does one send it to end a program?
+fn is_deadly(signal: i32) -> bool {
+    [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGKILL].contains(&signal)
 }
 
 /// The status of a process that is somebody else's child: there once its parent, the host's init, has
@@ -655,7 +716,7 @@ pub(crate) fn take_over(store: &Store, container: &Container) -> Result<()> {
         };
         let mut monitor = Monitor::new(store, &record, door, pipes);
         (monitor.pid, monitor.pidfd) = (pid, Some(pidfd));
-        monitor.checks.begin();
+        monitor.checks.begin(store, id, health::Report::read(store, id));
         Ok::<_, Error>((monitor, record.name))
     })();
     let Ok((monitor, name)) = taken else { sys::exit_now(1) };

@@ -22,7 +22,8 @@ pub(crate) const MESSAGE: usize = CHUNK + 256;
 pub(crate) mod to_monitor {
     /// It wants to see the output from now on.
     pub(crate) const ATTACH: u8 = b'a';
-    /// The rest is input.
+    /// The rest is input. Once sent, the next waits for the monitor's word: what a program does not take must
+    /// not stand in the way of signals.
     pub(crate) const INPUT: u8 = b'i';
     /// There is no more input.
     pub(crate) const INPUT_END: u8 = b'e';
@@ -46,6 +47,8 @@ pub(crate) mod to_client {
     pub(crate) const OUTPUT: u8 = b'o';
     /// The rest is standard error.
     pub(crate) const ERROR: u8 = b'r';
+    /// The input that it has sent is taken: it may send more.
+    pub(crate) const TAKEN: u8 = b't';
     /// The client was too slow; how many bytes it has missed, eight bytes.
     pub(crate) const LOST: u8 = b'L';
     /// It has ended; exit code, four bytes, then a note.
@@ -74,8 +77,8 @@ pub(crate) fn offer(to: &OwnedFd, message: Vec<u8>) -> Option<Vec<u8>> {
     }
 }
 
-/// Waits for the monitor's first word: the pid on the host.
-pub(crate) fn wait_for_start(from: &OwnedFd) -> Result<i32> {
+/// Waits for the monitor's first word: the pid on the host. `None` where it hangs up without one.
+pub(crate) fn wait_for_start(from: &OwnedFd) -> Result<Option<i32>> {
     let mut buffer = vec![0; MESSAGE];
     let count = loop {
         match recv(from.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
@@ -86,11 +89,10 @@ pub(crate) fn wait_for_start(from: &OwnedFd) -> Result<i32> {
     };
     match (count, buffer[0]) {
         (5.., to_client::STARTED) => {
-            Ok(i32::from_ne_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]))
+            Ok(Some(i32::from_ne_bytes([buffer[1], buffer[2], buffer[3], buffer[4]])))
         }
         (2.., to_client::FAILED) => Err(error_of(buffer[1], &buffer[2..count])),
-        _ => Err(Error::new("the monitor was killed before it could start the container")
-            .hint("`minibox gc` finds what it left")),
+        _ => Ok(None),
     }
 }
 
