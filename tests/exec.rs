@@ -159,7 +159,8 @@ fn it_has_every_namespace_and_the_cgroup_of_pid_1() {
         let cgroup = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
         assert_eq!(cgroup(pid), cgroup(first));
         if caller.has_limits() {
-            let path = sandbox.inspect("c")["cgroup"].as_str().expect("a path").to_owned();
+            let path =
+                sandbox.inspect("c")["Minibox"]["cgroup"].as_str().expect("a path").to_owned();
             assert!(cgroup(pid).contains(&path), "{} has no {path}", cgroup(pid));
         }
         let root = |pid: i32| fs::read_link(format!("/proc/{pid}/root")).expect("root");

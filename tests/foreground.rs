@@ -39,7 +39,7 @@ fn kill_9_of_minibox_ends_the_container() {
             wait_until("its child is gone", || !is_alive(child));
             if options != ["--rm"] {
                 sandbox.call(&["ps"]).code(0);
-                assert_eq!(sandbox.inspect("c")["status"], "exited");
+                assert_eq!(sandbox.inspect("c")["State"]["Status"], "exited");
             }
         }
     }

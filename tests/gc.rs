@@ -97,10 +97,10 @@ fn killed_before_any_step_of_the_start_gc_removes_all_of_it() {
             wait_until("its end is known", || {
                 found |= sandbox.call(&["gc"]).stdout == over;
                 sandbox.call(&["gc", "--force"]).code(0);
-                sandbox.inspect("c")["status"] == "exited"
+                sandbox.inspect("c")["State"]["Status"] == "exited"
             });
             nothing_left(&sandbox);
-            let exit = sandbox.inspect("c")["exit"].clone();
+            let exit = sandbox.inspect("c")["Minibox"]["exit"].clone();
             // By how far it had come: before its record had a PID, and after.
             let why = ["never started: minibox was killed before", "was killed", "so it was too"];
             let note = exit["note"].as_str().unwrap_or_default();
@@ -155,7 +155,7 @@ fn containers_that_were_half_removed() {
         sandbox
             .sh(&["--name", "c"], "mkdir /x; echo hello > /x/y; chmod 0 /x; chown 1 /x; true")
             .code(0);
-        let id = sandbox.inspect("c")["id"].as_str().expect("an id").to_owned();
+        let id = sandbox.inspect("c")["Id"].as_str().expect("an id").to_owned();
         let folder = sandbox.path("data/containers").join(&id);
         let renamed = sandbox.path("data/containers").join(format!(".removed-{id}"));
         fs::rename(&folder, &renamed).expect("rename");
@@ -194,7 +194,8 @@ fn cgroups_without_a_container_and_whoever_is_in_them() {
     for caller in Caller::root_only("cgroups_without_a_container_and_whoever_is_in_them") {
         let sandbox = Sandbox::new(caller);
         sandbox.start(&["--name", "living"], &["sleep", "1000"]);
-        let path = sandbox.inspect("living")["cgroup"].as_str().expect("a path").to_owned();
+        let path =
+            sandbox.inspect("living")["Minibox"]["cgroup"].as_str().expect("a path").to_owned();
         let (parent, _) = path.rsplit_once('/').expect("PARENT/ID");
         let lost = cgroups(&format!("{parent}/{STRANGER}"));
         let lost: Vec<PathBuf> =
@@ -228,7 +229,7 @@ fn a_container_of_a_newer_minibox_is_left_alone() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
         sandbox.run(&["--name", "c"], &["true"]).code(0);
-        let id = sandbox.inspect("c")["id"].as_str().expect("an id").to_owned();
+        let id = sandbox.inspect("c")["Id"].as_str().expect("an id").to_owned();
         let record = sandbox.path("data/containers").join(&id).join("container.json");
         let ours = fs::read_to_string(&record).expect("a record");
         let newer = ours.replace("\"version\": 1", "\"version\": 2");
@@ -237,7 +238,7 @@ fn a_container_of_a_newer_minibox_is_left_alone() {
         sandbox.call(&["ps", "-a"]).code(0);
         sandbox.call(&["gc", "--force"]);
         assert_eq!(fs::read_to_string(&record).ok(), Some(newer));
-        sandbox.call(&["inspect", "c"]).code(125).says("newer minibox");
+        sandbox.call(&["inspect", "c"]).code(1).says("newer minibox");
         fs::write(&record, &ours).expect("write");
     }
 }

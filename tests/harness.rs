@@ -392,7 +392,7 @@ impl Sandbox {
     /// The host PID of a running container.
     #[track_caller]
     pub fn pid(&self, name: &str) -> i32 {
-        self.inspect(name)["pid"].as_i64().expect("a pid") as i32
+        self.inspect(name)["State"]["Pid"].as_i64().expect("a pid") as i32
     }
 
     /// Removes every container; then nothing may be left: no record, process, cgroup or run folder.
@@ -555,7 +555,14 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 /// Standard input is the terminal too, where the command may read it.
 #[track_caller]
 pub fn on_a_terminal(command: &mut Command) -> Ran {
-    let pty = nix::pty::openpty(None, None).expect("a pty");
+    on_a_terminal_of(0, command)
+}
+
+/// The same, on a terminal with so many columns; 0 where it does not know its size.
+#[track_caller]
+pub fn on_a_terminal_of(columns: u16, command: &mut Command) -> Ran {
+    let size = nix::pty::Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = nix::pty::openpty(Some(&size), None).expect("a pty");
     let end = || Stdio::from(pty.slave.try_clone().expect("a descriptor"));
     let mut child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("it starts");
     // Its end of the pty must be nobody's but the command's, or reading never ends.

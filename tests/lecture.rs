@@ -77,7 +77,7 @@ fn killing_the_program_itself_ends_minibox_with_137() {
         kill_9(&sandbox, pid);
         run.end().code(137);
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
-        assert!(sandbox.call(&["ps", "-a"]).ok().contains("exited (137)"));
+        assert!(sandbox.call(&["ps", "-a"]).ok().contains("Exited (137)"));
     }
 }
 
@@ -93,7 +93,8 @@ fn in_the_background_ps_finds_the_program_alone() {
         let sandbox = Sandbox::new(caller);
         let word = seconds("background!");
         sandbox.start(&["--name", "lab"], &["python", "while_loop.py", &word]);
-        let (pid, monitor) = (sandbox.pid("lab"), sandbox.inspect("lab")["keeper"].clone());
+        let (pid, monitor) =
+            (sandbox.pid("lab"), sandbox.inspect("lab")["Minibox"]["keeper"].clone());
         let lines = host_ps(&word);
         assert_eq!(lines.len(), 1, "the program alone: {lines:#?}");
         assert_eq!(number(&lines[0], 1), pid);
@@ -120,7 +121,7 @@ fn in_the_background_ps_finds_the_program_alone() {
         assert!(Path::new(&format!("/proc/{pid}/ns/pid")).exists());
         kill_9(&sandbox, pid);
         wait_until("the folder is gone", || !Path::new(&format!("/proc/{pid}")).exists());
-        wait_until("the end is seen", || sandbox.call(&["ps", "-a"]).ok().contains("exited (137)"));
+        wait_until("the end is seen", || sandbox.call(&["ps", "-a"]).ok().contains("Exited (137)"));
         assert!(host_ps(&word).is_empty() && !is_alive(pid));
         let logs = sandbox.call(&["logs", "lab"]).ok().to_owned();
         assert!(logs.starts_with("I am process 1 on host lab.\n"), "{logs}");

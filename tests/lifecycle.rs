@@ -43,7 +43,7 @@ fn run_d_prints_the_id_alone_and_tells_name_and_host_pid_beside_it() {
             ran.stderr,
             format!("minibox: [web] {pid}: the program's PID on this host; inside it is PID 1\n")
         );
-        assert_eq!(sandbox.inspect("web")["id"], id);
+        assert_eq!(sandbox.inspect("web")["Id"], id);
     }
 }
 
@@ -59,7 +59,7 @@ fn ps_shows_the_host_pid_of_the_real_process() {
         assert_eq!(columns, ["NAME", "ID", "STATUS", "HOST PID", "PID INSIDE", "COMMAND"]);
         let cells = row(&sandbox, "web").expect("a row");
         assert_eq!(cells[1], id[..12]);
-        assert!(cells[2].starts_with("up ") && cells[2].contains("second"), "{cells:?}");
+        assert!(cells[2].starts_with("Up ") && cells[2].contains("second"), "{cells:?}");
         assert_eq!(cells[4..], ["1", "sleep 1234"]);
         let pid: i32 = cells[3].parse().expect("a pid");
         let cmdline = fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("a process");
@@ -84,7 +84,7 @@ fn ps_lists_what_runs_and_with_a_what_has_ended_too() {
         let table = sandbox.call(&["ps"]).ok().to_owned();
         assert!(table.contains("\non ") && !table.contains("over"), "{table}");
         let over = row(&sandbox, "over").expect("a row");
-        assert!(over[2].starts_with("exited (5) ") && over[2].ends_with(" ago"), "{over:?}");
+        assert!(over[2].starts_with("Exited (5) ") && over[2].ends_with(" ago"), "{over:?}");
         assert_eq!(over[3..], ["-", "-", "sh -c 'exit 5'"]);
     }
 }
@@ -95,32 +95,34 @@ fn inspect_tells_everything_as_json() {
         let sandbox = Sandbox::new(caller);
         let id = sandbox.start(&["--name", "web", "--rm"], &["sleep", "1000"]);
         let seen = sandbox.inspect(&id);
-        assert_eq!(seen["id"], id.as_str());
-        assert_eq!(seen["name"], "web");
-        assert_eq!(seen["status"], "running");
-        assert_eq!(seen["pidInside"], 1);
-        assert_eq!(seen["rootfs"], sandbox.rootfs());
-        assert_eq!(seen["command"], json!(["sleep", "1000"]));
-        assert_eq!(seen["autoRemove"], true);
-        assert_eq!(seen["exit"], json!(null));
-        assert_eq!(seen["cgroup"].is_string(), caller.has_limits());
-        assert_eq!(seen["idMap"].is_object(), caller != Caller::Root, "{seen}");
-        assert_eq!(seen["config"]["process"]["args"], json!(["sleep", "1000"]));
-        assert!(is_alive(seen["keeper"].as_i64().expect("a pid") as i32));
-        assert!(is_alive(seen["pid"].as_i64().expect("a pid") as i32));
+        assert_eq!(seen["Id"], id.as_str());
+        assert_eq!(seen["Name"], "web");
+        assert_eq!(seen["State"]["Status"], "running");
+        assert_eq!(seen["Minibox"]["pidInside"], 1);
+        assert_eq!(seen["Minibox"]["rootfs"], sandbox.rootfs());
+        assert_eq!((&seen["Path"], &seen["Args"]), (&json!("sleep"), &json!(["1000"])));
+        assert_eq!(seen["HostConfig"]["AutoRemove"], true);
+        assert_eq!(seen["Minibox"]["exit"], json!(null));
+        assert_eq!(seen["Minibox"]["cgroup"].is_string(), caller.has_limits());
+        assert_eq!(seen["Minibox"]["idMap"].is_object(), caller != Caller::Root, "{seen}");
+        assert_eq!(seen["Minibox"]["config"]["process"]["args"], json!(["sleep", "1000"]));
+        assert!(is_alive(seen["Minibox"]["keeper"].as_i64().expect("a pid") as i32));
+        assert!(is_alive(seen["State"]["Pid"].as_i64().expect("a pid") as i32));
 
         sandbox.sh(&["--name", "over"], "exit 7").code(7);
         let seen = sandbox.inspect("over");
-        assert_eq!(seen["status"], "exited");
-        assert_eq!(seen["pid"], json!(null));
-        assert_eq!(seen["exit"]["code"], 7);
-        assert!(seen["exit"]["finished"].as_str() >= seen["started"].as_str());
-        assert!(seen["started"].as_str() >= seen["created"].as_str());
+        assert_eq!(seen["State"]["Status"], "exited");
+        assert_eq!(seen["State"]["Pid"], 0);
+        assert_eq!(seen["State"]["ExitCode"], 7);
+        assert!(seen["State"]["FinishedAt"].as_str() >= seen["State"]["StartedAt"].as_str());
+        assert!(seen["State"]["StartedAt"].as_str() >= seen["Created"].as_str());
 
         let both = sandbox.call(&["inspect", "web", "over"]);
         let both: serde_json::Value = serde_json::from_str(both.ok()).expect("one JSON text");
         assert_eq!(both.as_array().map(Vec::len), Some(2));
-        sandbox.call(&["inspect", "nobody"]).code(125).says("there is no container \"nobody\"");
+        let none = sandbox.call(&["inspect", "nobody"]);
+        none.code(1).says("there is no container \"nobody\"");
+        assert_eq!(none.stdout, "[]\n");
     }
 }
 
@@ -129,7 +131,7 @@ fn names_are_given_or_made_up_and_never_shared() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
         let id = sandbox.start(&[], &["sleep", "1000"]);
-        let made_up = sandbox.inspect(&id)["name"].as_str().expect("a name").to_owned();
+        let made_up = sandbox.inspect(&id)["Name"].as_str().expect("a name").to_owned();
         assert_eq!(made_up.split('-').filter(|word| word.len() > 1).count(), 2, "{made_up}");
         sandbox
             .run(&["--name", &made_up], &["true"])
@@ -162,9 +164,9 @@ fn ids_may_be_shortened_as_long_as_they_are_clear() {
             ids.push(newest);
         };
         for id in &ids {
-            assert_eq!(sandbox.inspect(&id[..8])["exit"]["code"], 4);
+            assert_eq!(sandbox.inspect(&id[..8])["State"]["ExitCode"], 4);
         }
-        sandbox.call(&["inspect", &shared]).code(125).says(&format!(
+        sandbox.call(&["inspect", &shared]).code(1).says(&format!(
             "{shared:?} is the beginning of 2 ids\n  hint: give more digits, or the name"
         ));
         for strange in ["", "..", ".", "a/b", "../names/x", "zz"] {
@@ -180,7 +182,7 @@ fn stop_asks_first_and_passes_the_answer_on() {
         start_ready(&sandbox, "polite", POLITE);
         let ran = sandbox.call(&["stop", "polite"]);
         assert_eq!((ran.ok(), ran.stderr.as_str()), ("polite", ""), "nothing had to be killed");
-        assert_eq!(sandbox.inspect("polite")["exit"]["code"], 3);
+        assert_eq!(sandbox.inspect("polite")["State"]["ExitCode"], 3);
         sandbox.call(&["stop", "polite"]).code(0);
         sandbox.call(&["stop", "nobody"]).code(1).says("there is no container \"nobody\"");
     }
@@ -203,7 +205,7 @@ fn stop_kills_who_does_not_listen_and_says_why() {
             assert_eq!(ran.ok(), name);
             ran.says(&format!("minibox: {name} did not end within 1 s, so it is killed: "))
                 .says(why);
-            assert_eq!(sandbox.inspect(name)["exit"]["code"], 137);
+            assert_eq!(sandbox.inspect(name)["State"]["ExitCode"], 137);
         }
     }
 }
@@ -235,7 +237,7 @@ fn kill_sends_signals_by_name_and_number() {
         let pid = sandbox.pid("c");
         assert_eq!(sandbox.call(&["kill", "c"]).ok(), "c");
         assert!(!is_alive(pid));
-        assert_eq!(sandbox.inspect("c")["exit"]["code"], 137);
+        assert_eq!(sandbox.inspect("c")["State"]["ExitCode"], 137);
         sandbox.call(&["kill", "c"]).code(1).says("minibox: container c is not running\n  hint: ");
     }
 }
@@ -343,7 +345,7 @@ fn of_twenty_with_the_same_name_exactly_one_wins() {
         for ran in lost {
             ran.code(125).says("the name \"one\" is taken");
         }
-        assert_eq!(sandbox.inspect("one")["id"], won[0].ok());
+        assert_eq!(sandbox.inspect("one")["Id"], won[0].ok());
         assert_eq!(fs::read_dir(sandbox.path("data/containers")).expect("a folder").count(), 1);
     }
 }
@@ -373,7 +375,7 @@ fn a_damaged_record_hides_nobody_else_and_gc_removes_it() {
             let good = sandbox.start(&["--name", "good"], &["sleep", "1000"]);
             let bad = sandbox.run(&["--name", "bad"], &["true"]);
             bad.code(0);
-            let id = sandbox.inspect("bad")["id"].as_str().expect("an id").to_owned();
+            let id = sandbox.inspect("bad")["Id"].as_str().expect("an id").to_owned();
             let record = sandbox.path("data/containers").join(&id).join("container.json");
             fs::write(record, damage).expect("write");
 

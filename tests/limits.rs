@@ -73,17 +73,17 @@ fn who_takes_more_memory_than_allowed_is_killed_and_it_is_said() {
         let sandbox = Sandbox::new(caller);
         let ran = sandbox.run(&["-m", "32m", "--name", "hog"], &HOG);
         ran.code(137).says("minibox: out of memory: the kernel killed it at its limit of 32 MiB");
-        assert_eq!(sandbox.inspect("hog")["exit"]["out_of_memory"], true);
+        assert_eq!(sandbox.inspect("hog")["State"]["OOMKilled"], true);
 
         let id = sandbox.start(&["-m", "32m"], &HOG);
         assert_eq!(sandbox.call(&["wait", &id]).ok(), "137");
-        assert_eq!(sandbox.inspect(&id)["exit"]["out_of_memory"], true);
-        assert!(sandbox.call(&["ps", "-a"]).ok().contains("exited (137)"));
+        assert_eq!(sandbox.inspect(&id)["State"]["OOMKilled"], true);
+        assert!(sandbox.call(&["ps", "-a"]).ok().contains("Exited (137)"));
 
         // Killed by hand is not for want of memory.
         let id = sandbox.start(&["-m", "32m"], &["sleep", "1000"]);
         sandbox.call(&["kill", &id]).ok();
-        assert_eq!(sandbox.inspect(&id)["exit"]["out_of_memory"], false);
+        assert_eq!(sandbox.inspect(&id)["State"]["OOMKilled"], false);
     }
 }
 
@@ -188,7 +188,7 @@ fn exec_counts_within_the_limits() {
         let id = sandbox.start(&["-m", "64m"], &["sleep", "1000"]);
         let hogged = sandbox.call(&[&["exec", &id][..], &HOG].concat());
         hogged.code(137);
-        assert_eq!(sandbox.inspect(&id)["status"], "running");
+        assert_eq!(sandbox.inspect(&id)["State"]["Status"], "running");
     }
 }
 

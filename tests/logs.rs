@@ -140,7 +140,7 @@ fn a_torn_last_line_of_the_log_is_no_error() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
         run_to_the_end(&sandbox, &[], "echo one");
-        let id = sandbox.inspect("c")["id"].as_str().expect("an id").to_owned();
+        let id = sandbox.inspect("c")["Id"].as_str().expect("an id").to_owned();
         let path = sandbox.path("data/containers").join(id).join("log");
         for torn in ["2026-01-01T00:00:00Z stdo", "\n \n\u{0}\n", "2026 stdout F"] {
             let before = std::fs::read_to_string(&path).expect("a log");

@@ -23,7 +23,7 @@ fn stop(sandbox: &Sandbox) {
 }
 
 fn keeper(sandbox: &Sandbox) -> i32 {
-    sandbox.inspect("c")["keeper"].as_i64().expect("a pid") as i32
+    sandbox.inspect("c")["Minibox"]["keeper"].as_i64().expect("a pid") as i32
 }
 
 /// Its keeper, without starting a new one where it is gone.
@@ -97,8 +97,8 @@ fn it_ends_with_its_container() {
         let pid = keeper(&sandbox);
         stop(&sandbox);
         wait_until("the monitor has ended", || !is_alive(pid));
-        assert_eq!(sandbox.inspect("c")["exit"]["code"], 5);
-        assert_eq!(sandbox.inspect("c")["keeper"], serde_json::Value::Null);
+        assert_eq!(sandbox.inspect("c")["State"]["ExitCode"], 5);
+        assert_eq!(sandbox.inspect("c")["Minibox"]["keeper"], serde_json::Value::Null);
     }
 }
 
@@ -124,12 +124,12 @@ fn when_it_is_killed_the_container_goes_on_and_the_next_verb_replaces_it() {
 
         stop(&sandbox);
         wait_until("the second monitor has ended", || !is_alive(second));
-        let exit = sandbox.inspect("c")["exit"].clone();
+        let exit = sandbox.inspect("c")["Minibox"]["exit"].clone();
         if kernel_tells_exit_codes() {
             assert_eq!(exit["code"], 5, "{exit}");
         } else {
             assert!(exit["note"].as_str().is_some_and(|note| note.contains("before 6.15")));
-            assert!(sandbox.call(&["ps", "-a"]).ok().contains("exited (unknown)"));
+            assert!(sandbox.call(&["ps", "-a"]).ok().contains("Exited (255)"));
         }
         counted(&sandbox);
     }
@@ -141,7 +141,7 @@ fn of_many_verbs_at_once_one_replaces_it() {
         let sandbox = Sandbox::new(caller);
         let name = format!("one-of-many-{}", std::process::id());
         sandbox.start(&["--name", &name], &["sleep", "1000"]);
-        kill_9(sandbox.inspect(&name)["keeper"].as_i64().expect("a pid") as i32);
+        kill_9(sandbox.inspect(&name)["Minibox"]["keeper"].as_i64().expect("a pid") as i32);
         let verbs =
             (0..10).map(|_| Beside::spawn(&mut sandbox.minibox(&["ps"]))).collect::<Vec<_>>();
         for verb in verbs {
@@ -151,7 +151,7 @@ fn of_many_verbs_at_once_one_replaces_it() {
         let pids = monitors.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let monitors: Vec<i32> =
             pids.filter(|pid| cmdline(*pid) == format!("minibox: {name}")).collect();
-        let keeper = sandbox.inspect(&name)["keeper"].as_i64().expect("a pid") as i32;
+        let keeper = sandbox.inspect(&name)["Minibox"]["keeper"].as_i64().expect("a pid") as i32;
         assert_eq!(monitors, [keeper]);
     }
 }
@@ -164,8 +164,8 @@ fn where_both_were_killed_the_end_is_noted_as_unknown() {
         let (program, monitor) = (sandbox.pid("c"), keeper(&sandbox));
         kill_9(monitor);
         kill_9(program);
-        assert!(sandbox.call(&["ps", "-a"]).ok().contains("exited (unknown)"));
-        let exit = sandbox.inspect("c")["exit"].clone();
+        assert!(sandbox.call(&["ps", "-a"]).ok().contains("Exited (255)"));
+        let exit = sandbox.inspect("c")["Minibox"]["exit"].clone();
         let note = "nobody was left to see how it ended: its minibox process was killed";
         assert_eq!(exit["note"], note);
         assert_eq!(sandbox.call(&["wait", "c"]).stdout, "255\n");
@@ -190,7 +190,7 @@ fn a_full_disk_under_the_log_holds_nobody_up() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
         start(&sandbox, &[], "while [ ! -e /stop/now ]; do seq 1 1000; done; exit 5");
-        let id = sandbox.inspect("c")["id"].as_str().expect("an id").to_owned();
+        let id = sandbox.inspect("c")["Id"].as_str().expect("an id").to_owned();
         // The next monitor opens the log anew, on a device that is always full.
         kill_9(written_keeper(&sandbox, &id));
         let log = sandbox.path("data/containers").join(&id).join("log");

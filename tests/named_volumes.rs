@@ -108,7 +108,7 @@ fn a_volume_outlives_its_containers_and_is_shared_by_them() {
         assert_eq!(read.ok(), "kept\nmore");
 
         // In use, running and ended, and only then.
-        let id = sandbox.inspect("one")["id"].as_str().map(str::to_owned);
+        let id = sandbox.inspect("one")["Id"].as_str().map(str::to_owned);
         let used = sandbox.call(&["volume", "rm", "web"]).code(1).clone();
         if let Some(id) = id {
             assert!(used.stderr.contains(&format!("volume is in use - [{id}]")), "{used:?}");

@@ -35,7 +35,7 @@ fn pid_one_inside_is_the_host_pid_that_inspect_names() {
         let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).expect("NSpid");
         let numbers: Vec<&str> = numbers.split_whitespace().collect();
         assert_eq!(numbers, [pid.to_string().as_str(), "1"], "{caller:?}");
-        assert_eq!(sandbox.inspect(&id)["pidInside"], 1);
+        assert_eq!(sandbox.inspect(&id)["Minibox"]["pidInside"], 1);
 
         // The same process from inside: number 1, and the only other is the one that looks.
         let script = "tr '\\0' ' ' < /proc/1/cmdline; echo; cd /proc; echo [0-9]*";

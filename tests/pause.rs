@@ -89,15 +89,15 @@ fn nothing_in_a_paused_container_runs_until_it_is_unpaused() {
         assert_eq!(paused.stderr.contains(how), !caller.has_limits(), "{paused:?}");
         assert!(counting.is_still(), "{caller:?}");
         let before = counting.counts();
-        assert_eq!(counting.sandbox.inspect(&counting.id)["status"], "paused");
+        assert_eq!(counting.sandbox.inspect(&counting.id)["State"]["Status"], "paused");
         let ps = counting.sandbox.call(&["ps"]);
-        assert!(ps.ok().contains(" (paused)"), "{ps:?}");
+        assert!(ps.ok().contains(" (Paused)"), "{ps:?}");
         assert_eq!(counting.counts(), before, "{caller:?}");
 
         assert_eq!(counting.call(&["unpause"]).ok(), counting.id);
         counting.wait_for_progress();
-        assert_eq!(counting.sandbox.inspect(&counting.id)["status"], "running");
-        assert!(!counting.sandbox.call(&["ps"]).ok().contains("paused"));
+        assert_eq!(counting.sandbox.inspect(&counting.id)["State"]["Status"], "running");
+        assert!(!counting.sandbox.call(&["ps"]).ok().contains("Paused"));
     }
 }
 
@@ -133,7 +133,7 @@ fn a_paused_container_can_be_stopped_killed_and_removed() {
         sandbox.call(&["pause", &id]).ok();
         let stopped = sandbox.call(&["stop", "-t", "100", &id]);
         assert_eq!(stopped.ok(), id, "{caller:?}");
-        assert_eq!(sandbox.inspect(&id)["exit"]["code"], 3, "{caller:?}");
+        assert_eq!(sandbox.inspect(&id)["State"]["ExitCode"], 3, "{caller:?}");
 
         for verb in [&["kill"][..], &["rm", "-f"], &["stop", "-t", "0"]] {
             let counting = Counting::paused(caller);

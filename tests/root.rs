@@ -22,7 +22,7 @@ fn snapshot(folder: &Path) -> String {
 /// The layer's folder of what was written, from the record.
 fn upper(sandbox: &Sandbox, name: &str) -> PathBuf {
     let record = sandbox.inspect(name);
-    Path::new(record["layer"].as_str().expect("a layer")).join("upper")
+    Path::new(record["Minibox"]["layer"].as_str().expect("a layer")).join("upper")
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn rw_writes_into_the_folder_itself() {
         assert_eq!(fs::read_to_string(root.join("file")).expect("in the folder"), "written\n");
         assert_eq!(fs::metadata(root.join("file")).expect("in the folder").uid(), sandbox.uid());
         assert!(!root.join("usr/bin/python").exists());
-        assert_eq!(sandbox.inspect("writer")["layer"], serde_json::Value::Null);
+        assert_eq!(sandbox.inspect("writer")["Minibox"]["layer"], serde_json::Value::Null);
     }
 }
 
@@ -168,7 +168,7 @@ fn read_only_writes_nowhere() {
             sandbox.run_on(&root, &["--read-only", "--name", "reader"], &["sh", "-c", script]);
         assert_eq!(ran.stderr.matches("Read-only file system").count(), 3, "{caller:?} {ran:?}");
         assert_eq!(snapshot(&root), before, "{caller:?}: not even a mount's folder");
-        if sandbox.inspect("reader")["layer"].is_string() {
+        if sandbox.inspect("reader")["Minibox"]["layer"].is_string() {
             let written = snapshot(&upper(&sandbox, "reader"));
             assert!(!written.contains("/x "), "{written}");
         }

@@ -45,7 +45,8 @@ fn what_he_writes_to_a_volume_belongs_to_him() {
         }
         // And so do the layer and all that minibox itself writes.
         sandbox.sh(&["--name", "writer"], "touch /file").ok();
-        let layer = sandbox.inspect("writer")["layer"].as_str().expect("a layer").to_owned();
+        let layer =
+            sandbox.inspect("writer")["Minibox"]["layer"].as_str().expect("a layer").to_owned();
         assert_eq!(fs::metadata(layer + "/upper/file").expect("it").uid(), sandbox.uid());
     }
 }
@@ -196,7 +197,7 @@ fn signals_logs_and_removal_need_no_more_rights() {
         });
         sandbox.call(&["stop", &id]).ok();
         assert_eq!(sandbox.call(&["logs", &id]).ok(), "ready\ntold to go", "{caller:?}");
-        assert_eq!(sandbox.inspect(&id)["exit"]["code"], 7);
+        assert_eq!(sandbox.inspect(&id)["State"]["ExitCode"], 7);
         sandbox.call(&["rm", &id]).ok();
         assert!(!sandbox.path("data/containers").join(&id).exists());
     }

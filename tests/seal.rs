@@ -55,7 +55,7 @@ fn a_plain_users_own_binary_is_sealed_too() {
             .spawn()
             .expect("minibox starts");
         wait_until("it runs", || sandbox.call(&["ps", "-q"]).stdout.lines().count() == 1);
-        let keeper = sandbox.inspect("c")["keeper"].as_i64().expect("a keeper");
+        let keeper = sandbox.inspect("c")["Minibox"]["keeper"].as_i64().expect("a keeper");
         let exe = fs::read_link(format!("/proc/{keeper}/exe")).expect("exe");
         assert!(exe.display().to_string().contains("memfd:minibox"), "{}", exe.display());
         sandbox.call(&["kill", "c"]).code(0);

@@ -189,7 +189,7 @@ fn kill_9_of_the_client_ends_the_container_and_restores_the_terminal() {
             });
             wait_until(&format!("{signal}: PID 1 is gone"), || !is_alive(pid));
             wait_until(&format!("{caller:?}, {signal}: restored"), || terminal.is_as_before());
-            let exit = || sandbox.inspect("c")["exit"]["code"].clone();
+            let exit = || sandbox.inspect("c")["State"]["ExitCode"].clone();
             wait_until("the end is written down", || exit().is_i64());
             terminal.end();
         }

@@ -37,7 +37,7 @@ fn a_running_container_gets_other_limits() {
         update(&["--memory-swap", "-1"]).ok();
         assert_eq!(memory(), (32 << 20).to_string());
 
-        let resources = &sandbox.inspect("it")["config"]["linux"]["resources"];
+        let resources = &sandbox.inspect("it")["Minibox"]["config"]["linux"]["resources"];
         assert_eq!(resources["memory"], json!({"limit": 32 << 20, "swap": -1}));
         assert_eq!(resources["cpu"]["quota"], 25_000);
         assert_eq!(resources["cpu"]["shares"], 512);
@@ -50,7 +50,7 @@ fn what_is_refused_changes_nothing() {
     for caller in Caller::root_only("refused updates") {
         let sandbox = Sandbox::new(caller);
         let id = sandbox.start(&["-m", "64m"], &["sleep", "1000"]);
-        let config = || sandbox.inspect(&id)["config"]["linux"]["resources"].clone();
+        let config = || sandbox.inspect(&id)["Minibox"]["config"]["linux"]["resources"].clone();
         let before = config();
         for (flags, says) in [
             (&["-m", "200m"][..], "--memory-swap"),
@@ -102,8 +102,9 @@ import time; time.sleep(1000)";
         minibox_tests::wait_until("it is full", || !sandbox.call(&["logs", &id]).stdout.is_empty());
         let ran = sandbox.call(&["update", "-m", "16m", "--memory-swap", "16m", &id]);
         ran.code(1).says("memory.limit_in_bytes").says("bytes now");
-        assert_eq!(sandbox.inspect(&id)["status"], "running");
-        let swap = &sandbox.inspect(&id)["config"]["linux"]["resources"]["memory"]["limit"];
+        assert_eq!(sandbox.inspect(&id)["State"]["Status"], "running");
+        let swap =
+            &sandbox.inspect(&id)["Minibox"]["config"]["linux"]["resources"]["memory"]["limit"];
         assert_eq!(swap, 128 << 20);
     }
 }

@@ -60,6 +60,15 @@ pub(crate) fn hostname() -> String {
     nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
 }
 
+/// The caller's name, from /etc/passwd; his number where he is not in there.
+pub(crate) fn user() -> String {
+    let uid = nix::unistd::Uid::effective().to_string();
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(uid.as_str()));
+    let name = line.and_then(|line| line.split(':').next()).map(str::to_owned);
+    name.unwrap_or(uid)
+}
+
 /// /etc/resolv.conf for a container: what was asked for, the host's where it shares the network,
 /// otherwise none.
 pub(crate) fn resolv_conf(host_network: bool, asked: &[String]) -> String {

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use minibox_runtime::{Error, Result};
 
 use crate::args::LogsArgs;
+use crate::clock;
 use crate::living;
 use crate::log::{self, Entry};
 use crate::store::{Status, Store};
@@ -26,8 +27,11 @@ struct Selection {
 /// `minibox logs`.
 pub(crate) fn logs(store: &Store, args: &LogsArgs) -> Result<u8> {
     let tail = parse_tail(&args.tail)?;
-    let moment =
-        |flag, text: &Option<String>| text.as_ref().map(|t| parse_time(flag, t)).transpose();
+    let now = SystemTime::now();
+    let moment = |flag: &str, text: &Option<String>| {
+        let moment = text.as_deref().map(|text| clock::moment(flag, text, now)).transpose()?;
+        Ok::<_, Error>(moment.map(|moment| humantime::format_rfc3339_nanos(moment).to_string()))
+    };
     let selection = Selection {
         since: moment("--since", &args.since)?,
         until: moment("--until", &args.until)?,
@@ -106,35 +110,6 @@ fn parse_tail(text: &str) -> Result<Option<usize>> {
         "all" | "-1" => Ok(None),
         _ => text.parse().map(Some).map_err(|_| bad("--tail", text, "a number of lines, or all")),
     }
-}
-
-/// A moment as docker takes it: a date with or without a time, a Unix time, or how long ago; as RFC 3339
-/// with nanoseconds in UTC.
-pub(crate) fn parse_time(flag: &str, text: &str) -> Result<String> {
-    let wrong = || {
-        bad(
-            flag,
-            text,
-            "2026-01-31, 2026-01-31T12:00:00, 2026-01-31T12:00:00Z, a Unix time, or 10m for ten minutes ago",
-        )
-    };
-    let unix = |text: &str| {
-        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
-        let nanoseconds = format!("{part:0<9}").get(..9)?.parse().ok()?;
-        SystemTime::UNIX_EPOCH.checked_add(Duration::new(whole.parse().ok()?, nanoseconds))
-    };
-    let date = |text: &str| {
-        let text = text.trim_end_matches('Z');
-        let zeros = "0000-00-00T00:00:00";
-        let full = format!("{text}{}", zeros.get(text.len()..).unwrap_or_default());
-        humantime::parse_rfc3339(&format!("{full}Z")).ok()
-    };
-    let ago = |text: &str| SystemTime::now().checked_sub(humantime::parse_duration(text).ok()?);
-    let moment = unix(text).or_else(|| ago(text)).or_else(|| date(text)).ok_or_else(wrong)?;
-    // Before 1970 and beyond the year 9999 nothing can be written, and nothing was.
-    let end = Duration::from_secs(253_402_300_799);
-    let moment = moment.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + end);
-    Ok(humantime::format_rfc3339_nanos(moment).to_string())
 }
 
 impl Selection {
@@ -225,26 +200,5 @@ impl Reader<'_> {
         let inode = |file: &File| file.metadata().map(|m| m.ino()).ok();
         let ours = self.file.as_ref().and_then(|file| inode(file.get_ref()));
         Ok(Some(present).filter(|present| ours != inode(present)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_as_docker_takes_them() {
-        let time = |text| parse_time("--since", text).unwrap();
-        assert_eq!(time("1700000000"), "2023-11-14T22:13:20.000000000Z");
-        assert_eq!(time("1700000000.5"), "2023-11-14T22:13:20.500000000Z");
-        assert_eq!(time("2023-11-14"), "2023-11-14T00:00:00.000000000Z");
-        assert_eq!(time("2023-11-14T22:13"), "2023-11-14T22:13:00.000000000Z");
-        assert_eq!(time("2023-11-14T22:13:20Z"), "2023-11-14T22:13:20.000000000Z");
-        assert_eq!(time("2023-11-14T22:13:20.25Z"), "2023-11-14T22:13:20.250000000Z");
-        assert!(time("10m") > time("11m"));
-        assert_eq!(time("200y"), "1970-01-01T00:00:00.000000000Z");
-        for wrong in ["", "yesterday", "-5", "2023-13-14", "10 parsecs"] {
-            assert!(parse_time("--since", wrong).is_err(), "{wrong}");
-        }
     }
 }

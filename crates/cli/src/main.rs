@@ -5,6 +5,7 @@
 mod args;
 mod birth;
 mod client;
+mod clock;
 mod complete;
 mod config;
 mod create;
@@ -13,7 +14,9 @@ mod ending;
 mod exec;
 mod explain;
 mod files;
+mod filter;
 mod foreground;
+mod format;
 mod gc;
 mod guardian;
 mod help;
@@ -36,9 +39,11 @@ mod run;
 mod seal;
 mod settings;
 mod signals;
+mod size;
 mod start;
 mod store;
 mod supervise;
+mod template;
 mod terminal;
 mod trial;
 mod update;
@@ -100,8 +105,8 @@ fn oci() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|arg| arg == "--version" || arg == "-v") {
         output::print(&format!(
             "minibox-oci version {}\ncommit: {}\nspec: {SPEC_VERSION}\n",
-            env!("CARGO_PKG_VERSION"),
-            option_env!("MINIBOX_COMMIT").unwrap_or("unknown")
+            views::version::VERSION,
+            views::version::commit()
         ));
         return ExitCode::SUCCESS;
     }
@@ -113,14 +118,7 @@ fn oci() -> ExitCode {
 
 fn drive(cli: Cli) -> Result<u8> {
     match &cli.verb {
-        Verb::Version(_) => {
-            let commit = option_env!("MINIBOX_COMMIT").unwrap_or("unknown");
-            output::print(&format!(
-                "minibox {}\ncommit: {commit}\nspec: {SPEC_VERSION}\n",
-                env!("CARGO_PKG_VERSION")
-            ));
-            return Ok(0);
-        }
+        Verb::Version(args) => return views::version::version(args),
         Verb::Completion(args) => {
             output::print(complete::script(args.shell));
             return Ok(0);
@@ -147,8 +145,8 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Start(args) => start::start(&store, &args),
         Verb::Exec(args) => exec::exec(&store, &args),
         Verb::Attach(args) => start::attach(&store, &args),
-        Verb::Ps(args) => views::ps(&store, &args),
-        Verb::Inspect(args) => views::inspect(&store, &args),
+        Verb::Ps(args) => views::ps::ps(&store, &args),
+        Verb::Inspect(args) => views::inspect::inspect(&store, &args),
         Verb::Logs(args) => logs::logs(&store, &args),
         Verb::Stop(args) => lifecycle::stop(&store, &args),
         Verb::Restart(args) => lifecycle::restart(&store, &args),

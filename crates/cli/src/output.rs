@@ -3,7 +3,6 @@
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
 
 use minibox_runtime::{Error, Result};
 use unicode_width::UnicodeWidthStr;
@@ -83,62 +82,29 @@ pub(crate) fn colours(stream: &impl IsTerminal) -> bool {
 
 /// Columns as wide as their widest cell, two spaces apart.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let text = columns(rows, 0, 2);
+    text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// Columns as wide as their widest cell and at least `least`, `gap` spaces apart.
+pub(crate) fn columns(rows: &[Vec<String>], least: usize, gap: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        rows.iter().filter_map(|r| r.get(column)).map(|c| c.width()).max().unwrap_or(0)
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.width()).max().unwrap_or(0).max(least) + gap
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
-        let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            line.push_str(cell);
-            line.extend(std::iter::repeat_n(' ', widths[column] - cell.width() + 2));
+            text.push_str(cell);
+            if column + 1 < row.len() {
+                text.extend(std::iter::repeat_n(' ', widths[column] - cell.width()));
+            }
         }
-        text.push_str(line.trim_end());
         text.push('\n');
     }
     text
-}
-
-/// How long ago `rfc3339` was, in docker's words.
-pub(crate) fn ago(rfc3339: &str) -> String {
-    let then = humantime::parse_rfc3339(rfc3339).unwrap_or(SystemTime::UNIX_EPOCH);
-    span(SystemTime::now().duration_since(then).unwrap_or_default())
-}
-
-/// A duration in its largest unit.
-fn span(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let plural = |n: u64, unit: &str| {
-        if n == 1 { format!("1 {unit}") } else { format!("{n} {unit}s") }
-    };
-    match seconds {
-        0..60 => plural(seconds, "second"),
-        60..3600 => plural(seconds / 60, "minute"),
-        3600..86_400 => plural(seconds / 3600, "hour"),
-        _ => plural(seconds / 86_400, "day"),
-    }
-}
-
-/// A number of bytes with three digits, docker's way: 1.23MB.
-#[allow(clippy::cast_precision_loss)]
-pub(crate) fn bytes(count: u64) -> String {
-    let mut value = count as f64;
-    let mut units = ["B", "kB", "MB", "GB", "TB", "PB"].iter();
-    let mut unit = units.next().unwrap_or(&"");
-    while value >= 999.5 {
-        let Some(next) = units.next() else { break };
-        (value, unit) = (value / 1000.0, next);
-    }
-    let digits = if *unit == "B" || value >= 99.95 {
-        0
-    } else if value >= 9.995 {
-        1
-    } else {
-        2
-    };
-    format!("{value:.digits$}{unit}")
 }
 
 /// A command as one would type it.
@@ -187,26 +153,6 @@ mod tests {
             shell_words(&["a b".into(), "c'd".into(), "-e".into(), String::new()]),
             r"'a b' 'c'\''d' -e ''"
         );
-    }
-
-    #[test]
-    fn spans_have_one_unit() {
-        assert_eq!(span(Duration::from_secs(1)), "1 second");
-        assert_eq!(span(Duration::from_secs(7200)), "2 hours");
-    }
-
-    #[test]
-    fn bytes_have_three_digits() {
-        for (count, text) in [
-            (0, "0B"),
-            (999, "999B"),
-            (1000, "1.00kB"),
-            (12_345, "12.3kB"),
-            (999_600, "1.00MB"),
-            (123_456_789, "123MB"),
-        ] {
-            assert_eq!(bytes(count), text);
-        }
     }
 
     #[test]

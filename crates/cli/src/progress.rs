@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Read, Result, Write};
 use std::time::{Duration, Instant};
 
 use crate::output;
+use crate::size;
 
 /// Nothing is shown before.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -35,7 +36,7 @@ impl<T> Progress<T> {
         let Some(title) = self.title.as_ref().filter(|_| Instant::now() >= self.next) else {
             return;
         };
-        let line = format!("\r\x1b[K{title}: {}", output::bytes(self.bytes));
+        let line = format!("\r\x1b[K{title}: {}", size::decimal(self.bytes, 3));
         let _ = std::io::stderr().write_all(line.as_bytes());
         (self.drawn, self.next) = (true, Instant::now() + BETWEEN);
     }

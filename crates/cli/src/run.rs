@@ -45,7 +45,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
     let (record, spec) = (made.record.clone(), made.spec.clone());
     if !monitored {
         let exit = foreground::run(store, made, teller, args.sig_proxy)?;
-        let code = exit.code.unwrap_or(255);
+        let code = exit.shown_code();
         match &exit.note {
             Some(note) => output::note(note),
             None => explain_end(&record, &spec, code),

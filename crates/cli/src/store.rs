@@ -464,6 +464,13 @@ impl Store {
     }
 }
 
+impl Exit {
+    /// Its code; docker's 255 where nobody knows.
+    pub(crate) fn shown_code(&self) -> i32 {
+        self.code.unwrap_or(255)
+    }
+}
+
 impl Record {
     /// The beginning of its id, as `ps` shows it.
     pub(crate) fn short_id(&self) -> &str {

@@ -11,6 +11,7 @@ use crate::args::{
 };
 use crate::names;
 use crate::output;
+use crate::size;
 use crate::store::Store;
 use crate::store::volumes::{self, Volume};
 use crate::wishes::bad;
@@ -144,7 +145,7 @@ fn prune(store: &Store, args: &VolumePruneArgs) -> Result<u8> {
     if !removed.is_empty() {
         output::print(&format!("Deleted Volumes:\n{}\n\n", removed.join("\n")));
     }
-    output::print(&format!("Total reclaimed space: {}\n", output::bytes(bytes)));
+    output::print(&format!("Total reclaimed space: {}\n", size::decimal(bytes, 4)));
     Ok(code)
 }
 

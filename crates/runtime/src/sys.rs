@@ -478,6 +478,31 @@ pub fn attach_device_filter(cgroup: &std::fs::File, program: &OwnedFd) -> Sys<()
         .map(drop)
 }
 
+// ---- time ----------------------------------------------------------------------------------------
+
+/// PARENT: local time's offset from UTC, and what that is called there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalTime {
+    /// Seconds east of UTC.
+    pub offset: i64,
+    /// Such as `CET`.
+    pub zone: String,
+}
+
+/// PARENT: local time at `seconds` since 1970, localtime(3); `None` for a year beyond all calendars.
+pub fn local_time(seconds: i64) -> Option<LocalTime> {
+    // SAFETY: all zeros is a tm; its pointer is only read where localtime_r has set it.
+    let mut broken: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: reads one number and writes one tm that live here.
+    if unsafe { libc::localtime_r(&raw const seconds, &raw mut broken) }.is_null() {
+        return None;
+    }
+    // SAFETY: localtime_r sets it to a string that lives as long as the time zone is not changed, and
+    // nothing here changes it.
+    let zone = unsafe { CStr::from_ptr(broken.tm_zone) };
+    Some(LocalTime { offset: broken.tm_gmtoff, zone: zone.to_string_lossy().into_owned() })
+}
+
 // ---- files ---------------------------------------------------------------------------------------
 
 /// openat2(2); `resolve` are RESOLVE_* bits. The descriptor is close-on-exec.

@@ -177,11 +177,19 @@ pub(crate) struct ExecArgs {
     pub command: Vec<String>,
 }
 
-/// How the answer is printed.
+/// How a list is printed.
 #[derive(Debug, Args)]
 pub(crate) struct FormatArgs {
-    /// table, json, or a template such as '{{.Names}}'
+    /// table, json, a template such as '{{.Names}}', or 'table {{.Names}}\t{{.Status}}'
     #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+/// How a document is printed.
+#[derive(Debug, Args)]
+pub(crate) struct DocumentFormatArgs {
+    /// json, or a template such as '{{.State.Pid}}'
+    #[arg(short, long, value_name = "FORMAT")]
     pub format: Option<String>,
 }
 
@@ -249,7 +257,7 @@ pub(crate) struct PsArgs {
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     #[command(flatten)]
-    pub format: FormatArgs,
+    pub format: DocumentFormatArgs,
     /// container or volume [default: whatever has the name]
     #[arg(long = "type", value_name = "KIND")]
     pub kind: Option<String>,
@@ -471,7 +479,7 @@ pub(crate) struct VolumeLsArgs {
 #[derive(Debug, Args)]
 pub(crate) struct VolumeInspectArgs {
     #[command(flatten)]
-    pub format: FormatArgs,
+    pub format: DocumentFormatArgs,
     /// Names
     #[arg(value_name = "VOLUME", required = true)]
     pub volumes: Vec<String>,
@@ -534,7 +542,7 @@ pub(crate) struct InfoArgs {
     #[arg(long)]
     pub advice: bool,
     #[command(flatten)]
-    pub format: FormatArgs,
+    pub format: DocumentFormatArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -567,7 +575,7 @@ pub(crate) struct GenerateSystemdArgs {
 #[derive(Debug, Args)]
 pub(crate) struct VersionArgs {
     #[command(flatten)]
-    pub format: FormatArgs,
+    pub format: DocumentFormatArgs,
 }
 
 #[derive(Debug, Args)]
