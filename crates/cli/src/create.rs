@@ -53,6 +53,7 @@ pub(crate) fn make(
     let (id, name, lock) = store.create(args.name.as_deref())?;
     tracing::debug!(id, name, ?id_map, "a new container");
     let mut record = new_record(args, wishes, id_map, &id, &name, monitored);
+    store.tell(&record, "create", &[]);
     let spec = prepare(store, args, wishes, &mut record)
         .and_then(|spec| cidfile.map_or(Ok(()), |file| file.write(&id)).map(|()| spec))
         .inspect_err(|_| {

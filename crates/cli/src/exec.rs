@@ -7,10 +7,12 @@ use minibox_runtime::sys::{self, Forked};
 use minibox_runtime::{Error, Result, Running, join};
 
 use crate::args::ExecArgs;
+use crate::ending::Ended;
 use crate::explain::Teller;
 use crate::joining::{self, Wish};
 use crate::living;
 use crate::monitor::words::error_of;
+use crate::names;
 use crate::output;
 use crate::quiet::become_quiet;
 use crate::store::Store;
@@ -51,6 +53,11 @@ pub(crate) fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
         std::mem::take(&mut streams.theirs)
     };
     let plan = joining::plan(store, &container, &wish, stdio, size, !args.detach)?;
+    let (exec, command) = (names::new_id(), output::shell_words(&args.command));
+    let tell = |action: &str, more: &[(&str, &str)]| {
+        store.tell(&container.record, action, &[&[("execID", exec.as_str())], more].concat());
+    };
+    tell(&format!("exec_create: {command}"), &[]);
     let signals = supervise::catch_signals(true)?;
     let mut start = || {
         let running =
@@ -58,20 +65,27 @@ pub(crate) fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
                 teller.hear(event)
             })?;
         teller.finish();
+        tell(&format!("exec_start: {command}"), &[]);
         Ok(running)
     };
+    let tell_end = |code: i32| tell("exec_die", &[("exitCode", &code.to_string())]);
     if args.detach {
-        return in_background(&container.record.name, start);
+        return in_background(&container.record.name, start, tell_end);
     }
     let running = start()?;
     drop(plan);
     let ended = supervise::stay(&running, streams, &signals, process.interactive, None)?;
+    tell_end(ended.code);
     Ok(ended.code as u8)
 }
 
 /// Starts the process from a process of its own, which stays to collect it: PID 1 of the container
 /// seldom collects strangers, and `ps` would show a zombie for ever.
-fn in_background(name: &str, start: impl FnOnce() -> Result<Running>) -> Result<u8> {
+fn in_background(
+    name: &str,
+    start: impl FnOnce() -> Result<Running>,
+    tell_end: impl FnOnce(i32),
+) -> Result<u8> {
     let (ours, theirs) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
         .map_err(|errno| Error::new("cannot make a pipe").errno(errno))?;
     let forked = sys::clone3(0, None).map_err(|f| Error::of_fault("cannot fork", f))?;
@@ -92,7 +106,8 @@ fn in_background(name: &str, start: impl FnOnce() -> Result<Running>) -> Result<
         Ok(running) => {
             supervise::write_all(theirs.as_raw_fd(), &[0]);
             become_quiet(name, &[running.pidfd.as_raw_fd()]);
-            let _ = sys::wait_pidfd(running.pidfd.as_raw_fd(), true);
+            let death = sys::wait_pidfd(running.pidfd.as_raw_fd(), true).ok().flatten();
+            tell_end(death.map_or(255, |death| Ended::of(death).code));
             sys::exit_now(0)
         }
         Err(error) => {

@@ -28,19 +28,19 @@ pub(crate) fn run(store: &Store, made: Made, mut teller: Teller, sig_proxy: bool
     let ended = supervise::stay(&running, streams, &signals, interactive, Some(&record))?;
     drop(plan);
     let exit = ending::describe(&record, Some(ended), None);
-    if let Err(error) = write_down_end(store, &mut record, exit.clone()) {
+    if let Err(error) = write_down_end(store, &record.id, exit.clone()) {
         // The program has done its work: its exit code counts.
         output::error(&error);
     }
     Ok(exit)
 }
 
-/// Whoever removes it meanwhile takes the record away; then there is nothing to write down.
-fn write_down_end(store: &Store, record: &mut Record, exit: Exit) -> Result<()> {
-    match Lock::wait(&store.folder(&record.id))? {
-        Some(_lock) => store.end(record, exit),
-        None => Ok(()),
-    }
+/// Whoever removes it meanwhile takes the record away; then there is nothing to write down. Who renames it
+/// changes the record.
+fn write_down_end(store: &Store, id: &str, exit: Exit) -> Result<()> {
+    let Some(_lock) = Lock::wait(&store.folder(id))? else { return Ok(()) };
+    let Some(mut container) = store.load(id)? else { return Ok(()) };
+    store.end(&mut container.record, exit)
 }
 
 fn begin(
@@ -63,6 +63,7 @@ fn begin(
         }
         teller.hear(event)
     })?;
+    store.tell(record, "start", &[]);
     // Our copies of its streams would keep its pipes open.
     plan.process.stdio = [None, None, None];
     Ok((plan, streams, signals, running))

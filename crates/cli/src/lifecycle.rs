@@ -16,7 +16,7 @@ use crate::output;
 use crate::pause;
 use crate::signals::{self, has_handler};
 use crate::start;
-use crate::store::{Container, Halted, Status, Store};
+use crate::store::{Container, Halted, Record, Status, Store};
 
 /// Waits until the process has ended, at most `limit`; did it?
 fn wait_for_end(pidfd: &OwnedFd, limit: Option<Duration>) -> bool {
@@ -111,10 +111,23 @@ fn send(pidfd: &OwnedFd, signal: i32, name: &str) -> Result<()> {
     }
 }
 
+/// Sends one to a container's program, and writes that down.
+fn send_to(store: &Store, record: &Record, pidfd: &OwnedFd, signal: i32) -> Result<()> {
+    send(pidfd, signal, &record.name)?;
+    store.tell(record, "kill", &[("signal", &signal.to_string())]);
+    Ok(())
+}
+
 /// The same for a signal that is to end it: one that is paused must wake to hear it.
-fn send_and_wake(container: &Container, pid: i32, pidfd: &OwnedFd, signal: i32) -> Result<()> {
+fn send_and_wake(
+    store: &Store,
+    container: &Container,
+    pid: i32,
+    pidfd: &OwnedFd,
+    signal: i32,
+) -> Result<()> {
     let is_paused = container.is_paused();
-    send(pidfd, signal, &container.record.name)?;
+    send_to(store, &container.record, pidfd, signal)?;
     if is_paused {
         // It may have ended by now.
         let _ = pause::wake(&container.record, pid);
@@ -139,6 +152,7 @@ impl Asking {
     /// Asks for the end, waits, kills; returns when all is written down.
     fn ask(&self, store: &Store, name: &str) -> Result<()> {
         let container = living::find_started(store, name)?;
+        let was_up = matches!(container.status(), Status::Running | Status::Restarting);
         if container.status() == Status::Created {
             return Ok(());
         }
@@ -148,7 +162,7 @@ impl Asking {
         let signal = self.signal.unwrap_or(record.settings.stop_signal);
         if let Some((pid, pidfd)) = container.hold()? {
             let deaf = !has_handler(pid, signal) && signal != libc::SIGKILL;
-            send_and_wake(&container, pid, &pidfd, signal)?;
+            send_and_wake(store, &container, pid, &pidfd, signal)?;
             let limit = u64::try_from(seconds).ok().map(Duration::from_secs);
             if !wait_for_end(&pidfd, limit) {
                 let signal = signals::name(signal);
@@ -162,11 +176,15 @@ impl Asking {
                 output::note(&format!(
                     "{name} did not end within {seconds} s, so it is killed: {why}"
                 ));
-                send(&pidfd, libc::SIGKILL, name)?;
+                send_to(store, record, &pidfd, libc::SIGKILL)?;
                 wait_for_end(&pidfd, None);
             }
         }
-        wait_for_record(store, &record.id).map(drop)
+        wait_for_record(store, &record.id)?;
+        if was_up {
+            store.tell(record, "stop", &[]);
+        }
+        Ok(())
     }
 }
 
@@ -197,6 +215,7 @@ pub(crate) fn restart(store: &Store, args: &RestartArgs) -> Result<u8> {
         }
         asking.ask(store, name)?;
         start::begin(store, name, Company::Nobody)?;
+        store.tell(&container.record, "restart", &[]);
         output::print(&format!("{name}\n"));
         Ok(())
     }))
@@ -221,9 +240,9 @@ pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<u8> {
         }
         let (pid, pidfd) = container.hold_running()?;
         if is_for_good {
-            send_and_wake(&container, pid, &pidfd, signal)?;
+            send_and_wake(store, &container, pid, &pidfd, signal)?;
         } else {
-            send(&pidfd, signal, name)?;
+            send_to(store, &container.record, &pidfd, signal)?;
         }
         match signal {
             libc::SIGKILL => {
@@ -301,7 +320,7 @@ pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
             }
         }
         if let Some((pid, pidfd)) = container.hold()? {
-            send_and_wake(&container, pid, &pidfd, libc::SIGKILL)?;
+            send_and_wake(store, &container, pid, &pidfd, libc::SIGKILL)?;
             wait_for_end(&pidfd, Some(Duration::from_secs(10)));
         }
         let id = &container.record.id;

@@ -11,6 +11,7 @@ mod config;
 mod create;
 mod dryrun;
 mod ending;
+mod events;
 mod exec;
 mod explain;
 mod files;
@@ -34,7 +35,9 @@ mod output;
 mod patchwork;
 mod pause;
 mod progress;
+mod prune;
 mod quiet;
+mod rename;
 mod run;
 mod seal;
 mod settings;
@@ -162,11 +165,11 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Volume(verb) => volumes::volume(&store, &verb),
         Verb::Gc(args) => gc::gc(&store, &args),
         Verb::Version(_) | Verb::Completion(_) | Verb::Man(_) | Verb::Steps(_) => Ok(0),
-        Verb::Top(_)
-        | Verb::Rename(_)
-        | Verb::Events(_)
-        | Verb::Prune(_)
-        | Verb::Info(_)
-        | Verb::Generate(_) => Err(Error::new("this verb is not part of this version")),
+        Verb::Rename(args) => rename::rename(&store, &args),
+        Verb::Events(args) => views::events::events(&store, &args),
+        Verb::Prune(args) => prune::prune(&store, &args),
+        Verb::Top(_) | Verb::Info(_) | Verb::Generate(_) => {
+            Err(Error::new("this verb is not part of this version"))
+        }
     }
 }

@@ -25,6 +25,7 @@ pub(crate) fn pause(store: &Store, args: &PauseArgs) -> u8 {
             ));
             pid_namespace::stop(pid).map_err(failed)?;
         }
+        store.tell(&container.record, "pause", &[]);
         output::print(&format!("{name}\n"));
         Ok(())
     })
@@ -39,6 +40,7 @@ pub(crate) fn unpause(store: &Store, args: &PauseArgs) -> u8 {
             return Err(Error::new(format!("container {name} is not paused")));
         }
         wake(&container.record, pid)?;
+        store.tell(&container.record, "unpause", &[]);
         output::print(&format!("{name}\n"));
         Ok(())
     })

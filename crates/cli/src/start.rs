@@ -170,6 +170,7 @@ fn visit(store: &Store, container: &Container) -> Result<(OwnedFd, i32)> {
     words::tell(&socket, to_monitor::ATTACH, &[]);
     let ended = || Error::new(format!("{} has just ended", record.name));
     let pid = words::wait_for_start(&socket)?.ok_or_else(ended)?;
+    store.tell(record, "attach", &[]);
     Ok((socket, pid))
 }
 

@@ -8,6 +8,7 @@
 //!                    log, hosts, hostname, resolv.conf
 //! DATA/names/NAME -> ID               one name, one container
 //! DATA/volumes/NAME                   see volumes.rs
+//! DATA/events.ndjson, events.1        what has happened
 //! RUN/ID/state.json                   pid, start time, boot, keeper     (gone with the machine's power)
 //! RUN/ID/stdout, stderr, stdin        the pipes between program and monitor
 //! ```
@@ -31,6 +32,7 @@ use nix::errno::Errno;
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
+use crate::events::{Actor, Event};
 use crate::names;
 use crate::settings::{Asked, Kind, Settings};
 
@@ -235,12 +237,72 @@ impl Store {
         }
     }
 
-    /// A name whose container is gone may be taken again.
+    /// A name whose container is gone may be taken again, and one that a `rename` was killed with.
     fn free_dangling_name(&self, name: &str) -> bool {
         let path = self.name_path(name);
-        let dangling =
-            fs::read_link(&path).is_ok_and(|id| !self.data.join("containers").join(id).exists());
-        dangling && fs::remove_file(&path).is_ok()
+        let Ok(id) = fs::read_link(&path) else { return false };
+        let id = id.to_string_lossy();
+        // Whoever makes or renames a container has it locked.
+        let is_dangling = match Lock::try_now(&self.folder(&id)) {
+            Ok(None) => !self.folder(&id).exists(),
+            Ok(Some(_lock)) => {
+                let container = self.load(&id).ok().flatten();
+                container.is_some_and(|container| container.record.name != name)
+            }
+            Err(_) => false,
+        };
+        is_dangling && fs::remove_file(&path).is_ok()
+    }
+
+    /// Gives a container another name. The caller holds its lock; killed half-way it has one of the two.
+    pub(crate) fn rename(&self, record: &mut Record, name: &str) -> Result<()> {
+        let taken = || std::os::unix::fs::symlink(&record.id, self.name_path(name));
+        let is_ours =
+            || fs::read_link(self.name_path(name)).is_ok_and(|id| id == Path::new(&record.id));
+        let done = match taken() {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && is_ours() => Ok(()),
+            Err(error)
+                if error.kind() == ErrorKind::AlreadyExists && self.free_dangling_name(name) =>
+            {
+                taken()
+            }
+            done => done,
+        };
+        done.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => {
+                Error::new(format!("the name {name:?} is taken")).hint(format!(
+                    "remove the other container with `minibox rm {name}`, or choose another name"
+                ))
+            }
+            _ => Error::of_io("take the name", &self.name_path(name), &error),
+        })?;
+        let old = std::mem::replace(&mut record.name, name.to_owned());
+        self.save(record)?;
+        let _ = fs::remove_file(self.name_path(&old));
+        self.tell(record, "rename", &[("oldName", &old)]);
+        Ok(())
+    }
+
+    /// Writes down what has happened to a container, with what there is to say beside its name.
+    pub(crate) fn tell(&self, record: &Record, action: &str, more: &[(&str, &str)]) {
+        let mut attributes = record.settings.labels.clone();
+        let rootfs = record.rootfs.to_string_lossy();
+        for (key, value) in [("name", record.name.as_str()), ("image", &rootfs)].iter().chain(more)
+        {
+            attributes.insert((*key).to_owned(), (*value).to_owned());
+        }
+        let actor = Actor { id: record.id.clone(), attributes };
+        Event::now("container", action, actor).write(&self.data);
+    }
+
+    /// Writes down that a container has ended.
+    fn tell_end(&self, record: &Record, exit: &Exit) {
+        if exit.out_of_memory {
+            self.tell(record, "oom", &[]);
+        }
+        if record.started.is_some() {
+            self.tell(record, "die", &[("exitCode", &exit.shown_code().to_string())]);
+        }
     }
 
     /// Writes the record.
@@ -306,7 +368,11 @@ impl Store {
             return Err(none());
         }
         if let Ok(id) = fs::read_link(self.name_path(asked)) {
-            return self.load(&id.to_string_lossy())?.ok_or_else(none);
+            let found = self.load(&id.to_string_lossy())?.ok_or_else(none)?;
+            // Another name: what a `rename` that was killed has left.
+            if found.record.name == asked {
+                return Ok(found);
+            }
         }
         let ids: Vec<String> = self.ids().into_iter().filter(|id| id.starts_with(asked)).collect();
         match ids.as_slice() {
@@ -364,6 +430,7 @@ impl Store {
     /// Writes down how a container ended and gives back what lived with it; in this order, so that a full
     /// disk costs no exit code that was already there. The caller holds its lock.
     pub(crate) fn end(&self, record: &mut Record, exit: Exit) -> Result<()> {
+        self.tell_end(record, &exit);
         record.exit = Some(exit);
         record.is_restarting = false;
         if record.auto_remove {
@@ -375,6 +442,7 @@ impl Store {
 
     /// Writes down that a container has ended and will be started again; its keeper keeps the run folder.
     pub(crate) fn end_for_now(&self, record: &mut Record, exit: Exit) -> Result<()> {
+        self.tell_end(record, &exit);
         record.exit = Some(exit);
         record.is_restarting = true;
         record.restarts += 1;
@@ -415,6 +483,7 @@ impl Store {
         if fs::read_link(&name).is_ok_and(|id| id.as_os_str() == record.id.as_str()) {
             let _ = fs::remove_file(&name);
         }
+        self.tell(record, "destroy", &[]);
         for asked in &record.mounts {
             if let Kind::Volume { name, anonymous: true, .. } = &asked.kind {
                 volumes::remove_anonymous(self, name)?;

@@ -21,6 +21,7 @@ pub(crate) fn update(store: &Store, args: &UpdateArgs) -> Result<u8> {
         let _lock = Lock::wait(&store.folder(&id))?.ok_or_else(gone)?;
         let container = store.load(&id)?.ok_or_else(gone)?;
         set_limits(store, &container, &args.limits)?;
+        store.tell(&container.record, "update", &[]);
         output::print(&format!("{name}\n"));
         Ok(())
     }))

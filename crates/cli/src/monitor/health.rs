@@ -170,6 +170,7 @@ impl Checks {
     }
 
     fn count(&mut self, health: &Health, store: &Store, id: &str, result: Outcome, is_early: bool) {
+        let before = self.report.status.clone();
         if result.exit_code == 0 {
             self.report.failing_streak = 0;
             self.report.status = "healthy".into();
@@ -184,6 +185,10 @@ impl Checks {
         self.report.log.drain(..surplus);
         self.next = Instant::now() + self.pause();
         self.save(store, id);
+        if let (true, Ok(Some(container))) = (self.report.status != before, store.load(id)) {
+            let action = format!("health_status: {}", self.report.status);
+            store.tell(&container.record, &action, &[]);
+        }
     }
 
     /// A full disk costs the report, not the container.

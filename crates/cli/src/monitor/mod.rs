@@ -126,6 +126,7 @@ fn be_the_monitor(birth: Birth<'_>, client: OwnedFd) -> ! {
     };
     teller.finish();
     drop(lock);
+    store.tell(&record, "start", &[]);
     let pid = running.pid;
     let mut monitor = Monitor::new(store, &record, door, pipes);
     monitor.adopt(store, &record.id, running);
@@ -656,6 +657,7 @@ impl Monitor {
             Event::Born { pid } => birth::write_down_start(store, record, *pid),
             _ => Ok(()),
         })?;
+        store.tell(record, "start", &[]);
         self.adopt(store, &record.id, running);
         Ok(())
     }
