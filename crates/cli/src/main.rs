@@ -165,11 +165,11 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Volume(verb) => volumes::volume(&store, &verb),
         Verb::Gc(args) => gc::gc(&store, &args),
         Verb::Version(_) | Verb::Completion(_) | Verb::Man(_) | Verb::Steps(_) => Ok(0),
+        Verb::Top(args) => views::top::top(&store, &args),
         Verb::Rename(args) => rename::rename(&store, &args),
         Verb::Events(args) => views::events::events(&store, &args),
         Verb::Prune(args) => prune::prune(&store, &args),
-        Verb::Top(_) | Verb::Info(_) | Verb::Generate(_) => {
-            Err(Error::new("this verb is not part of this version"))
-        }
+        Verb::Info(args) => views::info::info(&store, &args),
+        Verb::Generate(_) => Err(Error::new("this verb is not part of this version")),
     }
 }

@@ -18,7 +18,8 @@
 //! file per concern ([`mounts`], [`devices`], [`capabilities`], [`rlimits`], [`user`], [`idmap`],
 //! [`cgroup`]), each with `plan` for the parent and the rest for the child; [`line`], over which the
 //! child reports; [`describe`] and [`hints`], which put reports into words; [`state`], what is written
-//! down about a living container; [`pid_namespace`], all its processes; and [`sys`], the only `unsafe` code.
+//! down about a living container; [`pid_namespace`], all its processes; [`probe`], what this kernel lets one
+//! do; and [`sys`], the only `unsafe` code.
 //!
 //! # Left out, and why
 //!
@@ -39,6 +40,7 @@ pub mod line;
 pub mod mounts;
 pub mod pid_namespace;
 pub mod plan;
+pub mod probe;
 pub mod process;
 pub mod rlimits;
 pub mod spawn;
