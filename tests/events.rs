@@ -79,6 +79,32 @@ fn a_container_in_the_foreground_is_told_too_and_a_failed_start() {
 }
 
 #[test]
+fn a_pause_an_update_and_a_volume_are_told_too() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        sandbox.start(&["--name", "web", "-v", "data:/data"], &["sleep", "1000"]);
+        sandbox.call(&["pause", "web"]).code(0);
+        assert_eq!(
+            sandbox.call(&["ps", "-f", "status=paused", "--format", "{{.State}}"]).ok(),
+            "paused"
+        );
+        assert!(sandbox.call(&["ps", "--format", "{{.Status}}"]).ok().ends_with(" (Paused)"));
+        assert_eq!(sandbox.inspect("web")["State"]["Paused"], true);
+        sandbox.call(&["unpause", "web"]).code(0);
+        sandbox.call(&["rm", "-f", "web"]).code(0);
+        sandbox.call(&["volume", "rm", "data"]).code(0);
+        let all = events(&sandbox, &[]);
+        let of = |kind: &str| {
+            let of_kind: Vec<Value> = all.iter().filter(|e| e["Type"] == kind).cloned().collect();
+            actions(&of_kind).join(" ")
+        };
+        assert_eq!(of("container"), "create start pause unpause kill die destroy");
+        assert_eq!(of("volume"), "create destroy");
+        assert_eq!(actions(&events(&sandbox, &["-f", "volume=data"])), ["create", "destroy"]);
+    }
+}
+
+#[test]
 fn what_happens_is_shown_as_it_happens() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);

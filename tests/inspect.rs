@@ -169,6 +169,15 @@ fn what_is_not_there_does_not_hide_the_rest() {
     assert_eq!(all.as_array().map(Vec::len), Some(1));
     let ran = sandbox.call(&["inspect", "-f", "{{.Name}}", "nobody", "web"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, "web\n"));
+    // Whatever has the name, or the one that is meant.
+    sandbox.call(&["volume", "create", "web"]).code(0);
+    sandbox.call(&["volume", "create", "data"]).code(0);
+    assert_eq!(
+        sandbox.call(&["inspect", "-f", "{{.Driver}}", "web", "data"]).ok(),
+        "overlay\nlocal"
+    );
+    let volume = sandbox.call(&["inspect", "--type", "volume", "-f", "{{.Driver}}", "web"]);
+    assert_eq!(volume.ok(), "local");
     sandbox.call(&["inspect", "--type", "image", "web"]).code(1).says("container or volume");
     assert_eq!(
         sandbox.call(&["inspect", "--type", "container", "-f", "{{.Name}}", "web"]).ok(),

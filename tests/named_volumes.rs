@@ -21,7 +21,7 @@ fn names(sandbox: &Sandbox) -> Vec<String> {
 fn volumes_are_made_listed_shown_and_removed() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
-        assert_eq!(sandbox.call(&["volume", "ls"]).ok(), "DRIVER  VOLUME NAME");
+        assert_eq!(sandbox.call(&["volume", "ls"]).ok(), "DRIVER    VOLUME NAME");
         for name in ["web", "db.1_x-y"] {
             assert_eq!(sandbox.call(&["volume", "create", name]).ok(), name);
         }
@@ -33,7 +33,7 @@ fn volumes_are_made_listed_shown_and_removed() {
         assert!(anonymous.len() == 64 && anonymous.bytes().all(|b| b.is_ascii_hexdigit()));
         let listed = sandbox.call(&["volume", "ls"]);
         assert_eq!(listed.ok().lines().count(), 5);
-        assert!(listed.ok().lines().any(|line| line == "local   web"), "{listed:?}");
+        assert!(listed.ok().lines().any(|line| line == "local     web"), "{listed:?}");
         for (filter, found) in [
             ("name=web", &["web"][..]),
             ("name=e", &["labelled", "web"]),

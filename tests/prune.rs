@@ -56,6 +56,27 @@ fn it_asks_first() {
 }
 
 #[test]
+fn volumes_without_a_name_go_when_they_are_meant() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        sandbox.call(&["volume", "create", "named"]).code(0);
+        sandbox
+            .run(&["-v", "/data", "-v", "named:/named"], &["sh", "-c", "echo 123 > /data/f"])
+            .code(0);
+        let volumes = || sandbox.call(&["volume", "ls", "-q"]).ok().lines().count();
+        assert_eq!(volumes(), 2);
+        prune(&sandbox, &["--volumes", "-f", "--filter", "until=1h"], "").code(125).says("until");
+        prune(&sandbox, &["-f"], "").code(0);
+        assert_eq!((left(&sandbox).as_str(), volumes()), ("", 2));
+        let ran = prune(&sandbox, &["--volumes"], "y\n");
+        assert!(ran.ok().contains("  - all anonymous volumes not used"), "{ran:?}");
+        assert!(ran.stdout.contains("Deleted Volumes:\n"), "{ran:?}");
+        assert!(ran.stdout.ends_with("Total reclaimed space: 4B\n"), "{ran:?}");
+        assert_eq!(sandbox.call(&["volume", "ls", "-q"]).ok(), "named");
+    }
+}
+
+#[test]
 fn filters_choose() {
     let sandbox = Sandbox::new(Caller::all()[0]);
     for (name, label) in [("a", "keep=no"), ("b", "keep=yes"), ("c", "x")] {

@@ -1,6 +1,6 @@
 //! `--format table|json|TEMPLATE`, the same for every verb that prints a list or a document.
 
-use minibox_runtime::Result;
+use minibox_runtime::{Error, Result};
 use serde_json::Value;
 
 use crate::output;
@@ -79,6 +79,35 @@ impl Format {
                 Ok(columns(&(template.headings(headers)? + "\n" + &lines)))
             }
         }
+    }
+}
+
+impl Format {
+    /// Prints a document for each name, all in one list or one line each; the exit code. What is not found
+    /// does not hide the others.
+    pub(crate) fn documents(
+        &self,
+        names: &[String],
+        find: impl Fn(&str) -> Result<Value>,
+    ) -> Result<u8> {
+        let mut all = Vec::new();
+        let code = output::for_each(names, |name| {
+            let document = find(name)?;
+            match self {
+                Format::Template(template) | Format::Columns(template) => {
+                    output::print(&(template.render(&document)? + "\n"));
+                }
+                Format::Own | Format::Json => all.push(document),
+            }
+            Ok(())
+        });
+        let text = match self {
+            Format::Own => serde_json::to_string_pretty(&all),
+            Format::Json => serde_json::to_string(&all),
+            Format::Template(_) | Format::Columns(_) => return Ok(code),
+        };
+        output::print(&(text.map_err(|e| Error::new(e.to_string()))? + "\n"));
+        Ok(code)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What people read: data on stdout, everything else on stderr; colour on a terminal only.
 
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -71,6 +71,18 @@ pub(crate) fn for_each(names: &[String], mut work: impl FnMut(&str) -> Result<()
         }
     }
     u8::from(failed)
+}
+
+/// Asks whether to go on; whoever answers nothing means no.
+pub(crate) fn confirm(warning: &str) -> bool {
+    print(&format!("{warning}\nAre you sure you want to continue? [y/N] "));
+    let _ = std::io::stdout().flush();
+    let mut answer = String::new();
+    if std::io::stdin().lock().read_line(&mut answer).unwrap_or(0) == 0 {
+        print("\n");
+        note("nothing is removed: nobody answered; -f asks nobody");
+    }
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 /// May `stream` be painted?

@@ -1,10 +1,9 @@
 //! `minibox prune`: removes all containers that have ended.
 
-use std::io::{BufRead, Write};
 use std::time::SystemTime;
 
-use minibox_runtime::Result;
 use minibox_runtime::state::Lock;
+use minibox_runtime::{Error, Result};
 
 use crate::args::PruneArgs;
 use crate::clock;
@@ -13,16 +12,26 @@ use crate::living;
 use crate::output;
 use crate::size;
 use crate::store::{Container, Status, Store};
+use crate::volumes;
 
 const KEYS: [&str; 3] = ["label", "label!", "until"];
 
 /// Removes them, and says what and how much.
 pub(crate) fn prune(store: &Store, args: &PruneArgs) -> Result<u8> {
     let filter = Filter::parse(&args.filters, &KEYS)?;
+    if args.volumes && filter.has("until") {
+        return Err(Error::new("--filter until=… says nothing about volumes")
+            .hint("prune containers and volumes one after the other"));
+    }
     let until = filter.values("until").last();
     let until =
         until.map(|text| clock::moment("--filter until", text, SystemTime::now())).transpose()?;
-    if !args.force && !confirm("This will remove all stopped containers.") {
+    let warning = if args.volumes {
+        "WARNING! This will remove:\n  - all stopped containers\n  - all anonymous volumes not used by at least one container\n"
+    } else {
+        "WARNING! This will remove all stopped containers."
+    };
+    if !args.force && !output::confirm(warning) {
         return Ok(0);
     }
     let is_meant = |container: &Container| {
@@ -34,7 +43,7 @@ pub(crate) fn prune(store: &Store, args: &PruneArgs) -> Result<u8> {
     };
     let (mut removed, mut bytes) = (Vec::new(), 0);
     let all: Vec<String> = store.all().into_iter().map(|container| container.record.id).collect();
-    let code = output::for_each(&all, |id| {
+    let mut code = output::for_each(&all, |id| {
         let Some(container) = store.load(id)? else { return Ok(()) };
         let Some(container) = living::up_to_date(store, container)? else { return Ok(()) };
         if !is_meant(&container) {
@@ -42,7 +51,9 @@ pub(crate) fn prune(store: &Store, args: &PruneArgs) -> Result<u8> {
         }
         // Somebody starts it right now: then it is not stopped.
         let Some(_lock) = Lock::try_now(&store.folder(id))? else { return Ok(()) };
-        let Some(container) = store.load(id)?.filter(is_meant) else { return Ok(()) };
+        let Some(mut container) = store.load(id)?.filter(is_meant) else { return Ok(()) };
+        // Volumes stay, even those without a name, unless they are asked for too.
+        container.record.mounts.clear();
         let record = &container.record;
         let layer = record.layer.as_ref();
         bytes += layer.map_or(0, |layer| size::of_folder(layer, record.id_map.as_ref()));
@@ -53,19 +64,12 @@ pub(crate) fn prune(store: &Store, args: &PruneArgs) -> Result<u8> {
     if !removed.is_empty() {
         output::print(&format!("Deleted Containers:\n{}\n\n", removed.join("\n")));
     }
+    if args.volumes {
+        let pruned = volumes::prune_unused(store, &filter, false);
+        output::print(&pruned.text());
+        bytes += pruned.bytes;
+        code = code.max(pruned.code);
+    }
     output::print(&format!("Total reclaimed space: {}\n", size::decimal(bytes, 4)));
     Ok(code)
-}
-
-/// Asks; whoever answers nothing means no.
-fn confirm(warning: &str) -> bool {
-    output::print(&format!("WARNING! {warning}\nAre you sure you want to continue? [y/N] "));
-    let _ = std::io::stdout().flush();
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer).unwrap_or(0);
-    if read == 0 {
-        output::print("\n");
-        output::note("nothing is removed: nobody answered; -f asks nobody");
-    }
-    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }

@@ -1,14 +1,16 @@
 //! `minibox volume`: create, ls, inspect, rm, prune.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, Write};
 
+use minibox_runtime::idmap::IdMap;
 use minibox_runtime::{Error, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::{
     VolumeCreateArgs, VolumeInspectArgs, VolumeLsArgs, VolumePruneArgs, VolumeRmArgs, VolumeVerb,
 };
+use crate::filter::Filter;
+use crate::format::{Format, Row};
 use crate::names;
 use crate::output;
 use crate::size;
@@ -51,57 +53,73 @@ fn create(store: &Store, args: &VolumeCreateArgs) -> Result<u8> {
     Ok(0)
 }
 
+/// Docker's headings for the fields of a row.
+fn headings() -> Value {
+    json!({
+        "Driver": "DRIVER",
+        "Labels": "LABELS",
+        "Mountpoint": "MOUNTPOINT",
+        "Name": "VOLUME NAME",
+        "Scope": "SCOPE",
+    })
+}
+
 fn list(store: &Store, args: &VolumeLsArgs) -> Result<u8> {
-    let filters = Filters::read(&args.filters, &["name", "label", "dangling", "driver"])?;
-    let mut found = Vec::new();
+    let filter = Filter::parse(&args.filters, &["name", "label", "dangling", "driver"])?;
+    filter.check("dangling", &["true", "1", "false", "0"])?;
+    let text = args.format.format.as_deref().filter(|text| *text != "table");
+    let format = Format::of_list(Some(text.unwrap_or("table {{.Driver}}\t{{.Name}}")))?;
+    let mut rows = Vec::new();
     for name in volumes::names(store) {
-        let volume = volumes::load(store, &name)?;
-        found.extend(volume.filter(|volume| filters.pass(store, volume)));
-    }
-    if args.quiet {
-        let names: String = found.iter().map(|volume| format!("{}\n", volume.name)).collect();
-        output::print(&names);
-        return Ok(0);
-    }
-    match args.format.format.as_deref() {
-        None | Some("table") => {
-            let heading = ["DRIVER", "VOLUME NAME"].map(str::to_owned).to_vec();
-            let rows = found.into_iter().map(|volume| vec![String::from("local"), volume.name]);
-            let rows: Vec<Vec<String>> = std::iter::once(heading).chain(rows).collect();
-            output::print(&output::table(&rows));
+        let Some(volume) = volumes::load(store, &name)? else { continue };
+        let dangles = || volumes::users(store, &name).is_empty();
+        let is_meant = filter.finds("name", &name)
+            && filter.labels("label", &volume.labels)
+            && filter.any("driver", |driver| driver == "local")
+            && filter.any("dangling", |value| dangles() == matches!(value, "true" | "1"));
+        if is_meant {
+            rows.push(row(store, volume));
         }
-        Some("json") => {
-            let lines = found.iter().map(|volume| format!("{}\n", document(store, volume)));
-            output::print(&lines.collect::<String>());
-        }
-        Some(other) => return Err(bad("--format", other, "table or json")),
     }
+    let text = if args.quiet {
+        rows.iter().filter_map(|row| Some(format!("{}\n", row.fields["Name"].as_str()?))).collect()
+    } else {
+        format.list(&headings(), &rows)?
+    };
+    output::print(&text);
     Ok(0)
 }
 
+fn row(store: &Store, volume: Volume) -> Row {
+    let labels: Vec<String> =
+        volume.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let fields = json!({
+        "Driver": "local",
+        "Labels": labels.join(","),
+        "Mountpoint": volumes::data(store, &volume.name),
+        "Name": volume.name,
+        "Scope": "local",
+    });
+    Row { fields, labels: volume.labels }
+}
+
 /// What `inspect` says of a volume, docker's fields.
-fn document(store: &Store, volume: &Volume) -> serde_json::Value {
-    json!({
+pub(crate) fn document(store: &Store, name: &str) -> Result<Value> {
+    let volume = volumes::load(store, name)?.ok_or_else(|| no_such(name))?;
+    Ok(json!({
         "CreatedAt": volume.created,
         "Driver": "local",
         "Labels": volume.labels,
         "Mountpoint": volumes::data(store, &volume.name),
         "Name": volume.name,
-        "Options": null,
+        "Options": {},
         "Scope": "local",
-    })
+    }))
 }
 
 fn inspect(store: &Store, args: &VolumeInspectArgs) -> Result<u8> {
-    let mut found = Vec::new();
-    let code = output::for_each(&args.volumes, |name| {
-        let volume = volumes::load(store, name)?.ok_or_else(|| no_such(name))?;
-        found.push(document(store, &volume));
-        Ok(())
-    });
-    let text = serde_json::to_string_pretty(&found).map_err(|e| Error::new(e.to_string()))?;
-    output::print(&(text + "\n"));
-    Ok(code)
+    let format = Format::of_document(args.format.format.as_deref())?;
+    format.documents(&args.volumes, |name| document(store, name))
 }
 
 fn no_such(name: &str) -> Error {
@@ -119,88 +137,55 @@ fn remove(store: &Store, args: &VolumeRmArgs) -> u8 {
 }
 
 fn prune(store: &Store, args: &VolumePruneArgs) -> Result<u8> {
-    let filters = Filters::read(&args.filters, &["label"])?;
+    let filter = Filter::parse(&args.filters, &["label", "label!"])?;
     let which = if args.all { "all" } else { "anonymous" };
-    let question = format!(
-        "WARNING! This will remove {which} local volumes not used by at least one container.\nAre you sure you want to continue? [y/N] "
+    let warning = format!(
+        "WARNING! This will remove {which} local volumes not used by at least one container."
     );
-    if !args.force && !agrees(&question) {
-        output::note("nothing is removed");
+    if !args.force && !output::confirm(&warning) {
         return Ok(0);
     }
-    let (mut removed, mut bytes) = (Vec::new(), 0);
-    let names = volumes::names(store);
-    let code = output::for_each(&names, |name| {
+    let pruned = prune_unused(store, &filter, args.all);
+    output::print(&pruned.text());
+    output::print(&format!("Total reclaimed space: {}\n", size::decimal(pruned.bytes, 4)));
+    Ok(pruned.code)
+}
+
+/// What a pruning has removed.
+pub(crate) struct Pruned {
+    names: Vec<String>,
+    pub bytes: u64,
+    /// Exit code.
+    pub code: u8,
+}
+
+impl Pruned {
+    /// Docker's words for it; none where nothing was removed.
+    pub(crate) fn text(&self) -> String {
+        if self.names.is_empty() {
+            return String::new();
+        }
+        format!("Deleted Volumes:\n{}\n\n", self.names.join("\n"))
+    }
+}
+
+/// Removes the volumes that no container uses; those with a name only where `all`.
+pub(crate) fn prune_unused(store: &Store, filter: &Filter, all: bool) -> Pruned {
+    let (mut names, mut bytes) = (Vec::new(), 0);
+    let code = output::for_each(&volumes::names(store), |name| {
         let Some(volume) = volumes::load(store, name)? else { return Ok(()) };
-        let wanted = (args.all || volume.anonymous) && filters.pass(store, &volume);
-        if wanted && volumes::users(store, name).is_empty() {
-            let size = size_of(&volumes::data(store, name));
+        let is_meant = (all || volume.anonymous)
+            && filter.labels("label", &volume.labels)
+            && filter.without_labels("label!", &volume.labels);
+        if is_meant && volumes::users(store, name).is_empty() {
+            let map = IdMap::for_caller().0;
+            let size = size::of_folder(&volumes::data(store, name), Some(&map));
             if volumes::remove(store, name)? {
                 bytes += size;
-                removed.push(name.to_owned());
+                names.push(name.to_owned());
             }
         }
         Ok(())
     });
-    if !removed.is_empty() {
-        output::print(&format!("Deleted Volumes:\n{}\n\n", removed.join("\n")));
-    }
-    output::print(&format!("Total reclaimed space: {}\n", size::decimal(bytes, 4)));
-    Ok(code)
-}
-
-/// Asks; anything but yes is no.
-fn agrees(question: &str) -> bool {
-    output::print(question);
-    let _ = std::io::stdout().flush();
-    let mut answer = String::new();
-    let heard = std::io::stdin().lock().read_line(&mut answer);
-    heard.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
-}
-
-/// Bytes in the files below `folder`.
-fn size_of(folder: &std::path::Path) -> u64 {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let metadata = entry.metadata().ok()?;
-            Some(if metadata.is_dir() { size_of(&entry.path()) } else { metadata.len() })
-        })
-        .sum()
-}
-
-/// `--filter`.
-struct Filters<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'a> Filters<'a> {
-    fn read(asked: &'a [String], known: &[&str]) -> Result<Filters<'a>> {
-        let right = known.iter().map(|key| format!("{key}=…")).collect::<Vec<_>>().join(", ");
-        let pair = |text: &'a String| match text.split_once('=') {
-            Some(("dangling", value)) if !["true", "false", "1", "0"].contains(&value) => {
-                Err(bad("--filter", text, "dangling=true or dangling=false"))
-            }
-            Some((key, value)) if known.contains(&key) => Ok((key, value)),
-            _ => Err(bad("--filter", text, &right)),
-        };
-        asked.iter().map(pair).collect::<Result<_>>().map(Filters)
-    }
-
-    /// Names are alternatives; of everything else all must be so.
-    fn pass(&self, store: &Store, volume: &Volume) -> bool {
-        let mut names = self.0.iter().filter(|(key, _)| *key == "name").peekable();
-        let named = names.peek().is_none() || names.any(|(_, part)| volume.name.contains(part));
-        named
-            && self.0.iter().all(|(key, value)| match *key {
-                "label" => match value.split_once('=') {
-                    Some((key, value)) => volume.labels.get(key).is_some_and(|v| v == value),
-                    None => volume.labels.contains_key(*value),
-                },
-                "dangling" => {
-                    let dangles = volumes::users(store, &volume.name).is_empty();
-                    dangles == matches!(*value, "true" | "1")
-                }
-                "driver" => *value == "local",
-                _ => true,
-            })
-    }
+    Pruned { names, bytes, code }
 }

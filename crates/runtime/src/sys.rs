@@ -709,6 +709,22 @@ pub fn mount_setattr(fd: RawFd, path: &CStr, recursive: bool, change: MountChang
         propagation: change.propagation,
         userns_fd: 0,
     };
+    set_attributes(fd, path, recursive, attr)
+}
+
+/// mount_setattr(2) `MOUNT_ATTR_IDMAP`: the detached mount `fd` shows owners as the user namespace `map`
+/// maps them: what is written as its id 0 belongs to the id that 0 stands for.
+pub fn map_mount(fd: RawFd, recursive: bool, map: RawFd) -> Sys<()> {
+    let attr = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: map as u64,
+    };
+    set_attributes(fd, c"", recursive, attr)
+}
+
+fn set_attributes(fd: RawFd, path: &CStr, recursive: bool, attr: libc::mount_attr) -> Sys<()> {
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;

@@ -20,6 +20,7 @@ use minibox_runtime::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{Store, make_private, now, remove_tree};
+use crate::events::{Actor, Event};
 use crate::names;
 
 /// volume.json.
@@ -33,6 +34,13 @@ pub(crate) struct Volume {
     pub anonymous: bool,
     /// What a root filesystem has in its place is being copied into it.
     pub is_filling: bool,
+}
+
+/// Writes down what has happened to a volume.
+fn tell(store: &Store, action: &str, name: &str) {
+    let attributes = [("driver".to_owned(), "local".to_owned())].into();
+    let actor = Actor { id: name.to_owned(), attributes };
+    Event::now("volume", action, actor).write(&store.data);
 }
 
 /// The folders of all volumes.
@@ -112,7 +120,10 @@ pub(crate) fn take(
         let made = state::save(&new.join("volume.json"), &volume)
             .and_then(|()| make_data(&new.join("_data")));
         match made.map(|()| fs::rename(&new, folder(store, name))) {
-            Ok(Ok(())) => return Ok((volume, lock)),
+            Ok(Ok(())) => {
+                tell(store, "create", name);
+                return Ok((volume, lock));
+            }
             failed => {
                 remove_tree(&new, None)?;
                 match failed {
@@ -185,6 +196,7 @@ pub(crate) fn remove(store: &Store, name: &str) -> Result<bool> {
     let gone = top(store).join(format!(".removed-{}", names::new_id()));
     fs::rename(&place, &gone).map_err(|error| Error::of_io("remove", &place, &error))?;
     remove_tree(&gone, Some(&IdMap::for_caller().0))?;
+    tell(store, "destroy", name);
     Ok(true)
 }
 

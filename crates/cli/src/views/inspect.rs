@@ -1,8 +1,6 @@
 //! `minibox inspect`: everything that is known, in docker's form; what docker does not have stands below
 //! `Minibox`.
 
-use std::path::Path;
-
 use minibox_runtime::{Error, Result, capabilities, state};
 use serde_json::{Map, Value, json};
 
@@ -11,11 +9,11 @@ use crate::args::InspectArgs;
 use crate::format::Format;
 use crate::living;
 use crate::monitor::health::Report;
-use crate::output;
-use crate::settings::{Health, Restart};
+use crate::settings::{Asked, Health, Kind, Restart};
 use crate::signals;
 use crate::size;
 use crate::store::{Container, Exit, Record, Status, Store};
+use crate::volumes;
 use crate::wishes::bad;
 
 /// Docker's moment of what has never happened.
@@ -25,36 +23,13 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 pub(crate) fn inspect(store: &Store, args: &InspectArgs) -> Result<u8> {
     let format = Format::of_document(args.format.format.as_deref())?;
     let find = |name: &str| match args.kind.as_deref() {
-        None | Some("container") => container(store, name, args.size),
+        Some("container") => container(store, name, args.size),
+        Some("volume") => volumes::document(store, name),
+        None => container(store, name, args.size)
+            .or_else(|error| volumes::document(store, name).map_err(|_| error)),
         Some(other) => Err(bad("--type", other, "container or volume")),
     };
-    print(&args.names, &format, find)
-}
-
-/// Prints a document for each name: a list of them all, or one line each; the exit code.
-pub(crate) fn print(
-    names: &[String],
-    format: &Format,
-    find: impl Fn(&str) -> Result<Value>,
-) -> Result<u8> {
-    let mut all = Vec::new();
-    let code = output::for_each(names, |name| {
-        let document = find(name)?;
-        match format {
-            Format::Template(template) | Format::Columns(template) => {
-                output::print(&(template.render(&document)? + "\n"));
-            }
-            Format::Own | Format::Json => all.push(document),
-        }
-        Ok(())
-    });
-    let text = match format {
-        Format::Own => serde_json::to_string_pretty(&all),
-        Format::Json => serde_json::to_string(&all),
-        Format::Template(_) | Format::Columns(_) => return Ok(code),
-    };
-    output::print(&(text.map_err(|e| Error::new(e.to_string()))? + "\n"));
-    Ok(code)
+    format.documents(&args.names, find)
 }
 
 fn container(store: &Store, name: &str, size: bool) -> Result<Value> {
@@ -118,8 +93,8 @@ fn document(store: &Store, container: &Container) -> Result<Value> {
         "AppArmorProfile": text(&config["process"]["apparmorProfile"]),
         "ProcessLabel": text(&config["process"]["selinuxLabel"]),
         "MountLabel": text(&config["linux"]["mountLabel"]),
-        "HostConfig": host_config(store, record, &config),
-        "Mounts": mounts_of(store, record, &config),
+        "HostConfig": host_config(record, &config),
+        "Mounts": mounts(record),
         "Config": program_config(record, &config),
         "NetworkSettings": {
             "SandboxKey": state.map(|state| format!("/proc/{}/ns/net", state.init.pid)).unwrap_or_default(),
@@ -235,7 +210,7 @@ fn namespace(config: &Value, kind: &str) -> String {
 }
 
 /// What was asked for on the command line about everything else.
-fn host_config(store: &Store, record: &Record, config: &Value) -> Value {
+fn host_config(record: &Record, config: &Value) -> Value {
     let settings = &record.settings;
     let (process, linux) = (&config["process"], &config["linux"]);
     let resources = &linux["resources"];
@@ -249,7 +224,7 @@ fn host_config(store: &Store, record: &Record, config: &Value) -> Value {
     let shm = list(&config["mounts"]).iter().find(|mount| mount["destination"] == "/dev/shm");
     let shm = shm.and_then(|mount| option(mount, "size=")).and_then(|size| bytes(&size));
     json!({
-        "Binds": binds(store, record, config),
+        "Binds": binds(record),
         "LogConfig": {
             "Type": if record.monitored { "k8s-file" } else { "none" },
             "Config": {
@@ -274,7 +249,7 @@ fn host_config(store: &Store, record: &Record, config: &Value) -> Value {
         "NoNewPrivileges": process["noNewPrivileges"] == true,
         "Init": settings.init,
         "ShmSize": shm,
-        "Tmpfs": tmpfs(config),
+        "Tmpfs": tmpfs(record),
         "Sysctls": linux["sysctl"].as_object().cloned().unwrap_or_default(),
         "Ulimits": list(&process["rlimits"]).iter().map(ulimit).collect::<Vec<_>>(),
         "Devices": list(&linux["devices"]).iter().map(device).collect::<Vec<_>>(),
@@ -339,82 +314,58 @@ fn bytes(size: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_shl(shift)
 }
 
-/// The name of the volume that lies in this folder.
-fn volume_of(store: &Store, source: &str) -> Option<String> {
-    let below = Path::new(source).strip_prefix(store.data.join("volumes")).ok()?;
-    below.components().next().map(|name| name.as_os_str().to_string_lossy().into_owned())
-}
-
 fn has_option(mount: &Value, names: &[&str]) -> bool {
     list(&mount["options"]).iter().filter_map(Value::as_str).any(|option| names.contains(&option))
 }
 
-/// The bind mounts that were asked for: those of minibox's own files are not.
-fn asked<'a>(
-    store: &'a Store,
-    record: &'a Record,
-    config: &'a Value,
-) -> impl Iterator<Item = &'a Value> {
-    let own = store.folder(&record.id);
-    let layer = record.layer.clone();
-    list(&config["mounts"]).iter().filter(move |mount| {
-        let source = Path::new(text(&mount["source"]));
-        let is_own = source.starts_with(&own)
-            || layer.as_ref().is_some_and(|layer| source.starts_with(layer))
-            || mount["destination"] == "/sys";
-        has_option(mount, &["bind", "rbind"]) && !is_own
-    })
-}
-
-fn binds(store: &Store, record: &Record, config: &Value) -> Vec<String> {
+fn binds(record: &Record) -> Vec<String> {
     let bind = |mount: &Value| {
-        let mode = if has_option(mount, &["ro"]) { ":ro" } else { "" };
-        format!("{}:{}{mode}", text(&mount["source"]), text(&mount["destination"]))
+        let source = mount["Name"].as_str().unwrap_or(text(&mount["Source"]));
+        let mode = if mount["RW"] == false { ":ro" } else { "" };
+        format!("{source}:{}{mode}", text(&mount["Destination"]))
     };
-    asked(store, record, config).map(bind).collect()
+    mounts(record).iter().filter(|mount| mount["Type"] != "tmpfs").map(bind).collect()
 }
 
-/// Filesystems in memory that were asked for: minibox's own lie below /dev.
-fn tmpfs(config: &Value) -> Map<String, Value> {
-    let all = list(&config["mounts"]).iter();
-    let asked = all.filter(|mount| {
-        mount["type"] == "tmpfs" && !Path::new(text(&mount["destination"])).starts_with("/dev")
-    });
-    let options = |mount: &Value| {
-        let options = list(&mount["options"]).iter().filter_map(Value::as_str);
-        options.collect::<Vec<_>>().join(",")
-    };
-    asked.map(|mount| (text(&mount["destination"]).to_owned(), options(mount).into())).collect()
+/// The filesystems in memory that were asked for, and their options.
+fn tmpfs(record: &Record) -> Map<String, Value> {
+    let all = mounts(record);
+    let in_memory = all.iter().filter(|mount| mount["Type"] == "tmpfs");
+    in_memory.map(|m| (text(&m["Destination"]).to_owned(), m["Mode"].clone())).collect()
 }
 
 /// What is mounted into a container because somebody asked for it.
-pub(crate) fn mounts(store: &Store, record: &Record) -> Vec<Value> {
-    mounts_of(store, record, &config(store, record))
-}
-
-fn mounts_of(store: &Store, record: &Record, config: &Value) -> Vec<Value> {
-    let bind = |mount: &Value| {
-        let source = text(&mount["source"]);
-        let writable = !has_option(mount, &["ro"]);
+pub(crate) fn mounts(record: &Record) -> Vec<Value> {
+    let shown = |asked: &Asked| {
+        let mount = serde_json::to_value(&asked.mount).unwrap_or_default();
+        let writable = !has_option(&mount, &["ro"]);
         let propagation = ["rprivate", "private", "rshared", "shared", "rslave", "slave"];
-        let propagation = propagation.into_iter().find(|word| has_option(mount, &[word]));
+        let propagation = propagation.into_iter().find(|word| has_option(&mount, &[word]));
         let mut shown = json!({
             "Type": "bind",
-            "Source": source,
+            "Source": mount["source"],
             "Destination": mount["destination"],
             "Mode": if writable { "" } else { "ro" },
             "RW": writable,
             "Propagation": propagation.unwrap_or("rprivate"),
         });
-        if let Some(name) = volume_of(store, source) {
-            shown["Type"] = "volume".into();
-            shown["Name"] = name.into();
-            shown["Driver"] = "local".into();
+        match &asked.kind {
+            Kind::Bind { .. } => {}
+            Kind::Volume { name, .. } => {
+                shown["Type"] = "volume".into();
+                shown["Name"] = name.as_str().into();
+                shown["Driver"] = "local".into();
+            }
+            Kind::Tmpfs => {
+                let options: Vec<&str> =
+                    list(&mount["options"]).iter().filter_map(Value::as_str).collect();
+                shown["Type"] = "tmpfs".into();
+                shown["Source"] = "".into();
+                shown["Mode"] = options.join(",").into();
+                shown["Propagation"] = "".into();
+            }
         }
         shown
     };
-    let in_memory = tmpfs(config).into_iter().map(|(place, mode)| {
-        json!({ "Type": "tmpfs", "Source": "", "Destination": place, "Mode": mode, "RW": true, "Propagation": "" })
-    });
-    asked(store, record, config).map(bind).chain(in_memory).collect()
+    record.mounts.iter().map(shown).collect()
 }

@@ -112,7 +112,7 @@ fn select(store: &Store, args: &PsArgs) -> Result<Vec<Container>> {
             && (roots.is_empty() || roots.contains(&real(&record.rootfs)))
             && before.as_ref().is_none_or(|before| record.created < *before)
             && since.as_ref().is_none_or(|since| record.created > *since)
-            && (!filter.has("volume") || has_volume(store, &container, &filter));
+            && (!filter.has("volume") || has_volume(&container, &filter));
         if is_meant {
             selected.push(container);
         }
@@ -126,8 +126,8 @@ fn real(path: impl AsRef<Path>) -> PathBuf {
 }
 
 /// Has it mounted a volume of this name, a folder of the host, or anything in this place?
-fn has_volume(store: &Store, container: &Container, filter: &Filter) -> bool {
-    let mounts = inspect::mounts(store, &container.record);
+fn has_volume(container: &Container, filter: &Filter) -> bool {
+    let mounts = inspect::mounts(&container.record);
     let is = |mount: &Value, value: &str| {
         ["Name", "Source", "Destination"].iter().any(|field| mount[*field] == value)
     };
@@ -162,7 +162,7 @@ fn row(store: &Store, args: &PsArgs, container: &Container, sizes: Option<&mut S
         if args.no_trunc { text.to_owned() } else { output::shorten(text, most) }
     };
     let running = container.state.as_ref().filter(|_| container.status() == Status::Running);
-    let mounts = inspect::mounts(store, record);
+    let mounts = inspect::mounts(record);
     let name = |mount: &Value| {
         let name = mount["Name"].as_str().or(mount["Source"].as_str()).unwrap_or_default();
         most(name, 15)

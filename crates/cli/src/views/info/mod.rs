@@ -59,7 +59,7 @@ fn look(store: &Store) -> Machine {
         user_namespace: probe::user_namespace().map_err(word),
         subordinate_ids,
         overlay: probe::overlay(&store.run).map_err(word),
-        idmapped_mount: Ok(()),
+        idmapped_mount: probe::idmapped_mount(&store.data).map_err(word),
         pidfd: sys::pidfd_open(std::process::id() as i32).is_ok(),
     };
     Machine {
@@ -94,6 +94,7 @@ fn document(store: &Store, machine: &Machine, findings: &[Finding]) -> Result<Va
         if let Some(container) = living::up_to_date(store, container)? {
             counts[0] += 1;
             counts[match container.status() {
+                _ if container.is_paused() => 2,
                 Status::Running | Status::Restarting => 1,
                 Status::Created | Status::Exited => 3,
             }] += 1;
