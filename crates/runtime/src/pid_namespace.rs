@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn stop(init: i32) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let namespace = Namespace::of(init)?;
+    let mut was_still = false;
     loop {
         // Who is older comes first: a shell that saw its child stop would take it for Ctrl-Z.
         let mut running = namespace.processes();
@@ -27,8 +28,11 @@ pub fn stop(init: i32) -> Result<()> {
         running.retain(|pid| !matches!(state::letter(*pid), None | Some('T' | 't' | 'Z' | 'X')));
         let sent = running.iter().try_for_each(|pid| namespace.signal(*pid, libc::SIGSTOP));
         let failed = match sent {
-            Ok(()) if running.is_empty() => return Ok(()),
-            Ok(()) if Instant::now() < deadline => {
+            Ok(()) if running.is_empty() && was_still => return Ok(()),
+            Ok(()) if running.is_empty() || Instant::now() < deadline => {
+                // A fork that had begun when the signal came is finished before it is heard, and its child
+                // was missed: all must be found still once more.
+                was_still = running.is_empty();
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
