@@ -29,6 +29,10 @@ pub(crate) fn diff(store: &Store, args: &DiffArgs) -> Result<u8> {
             "with --rw it writes into its root folder, where nobody tells what was there before",
         ));
     };
+    if !layer.exists() {
+        // It lay in memory, and the machine was restarted.
+        return Ok(0);
+    }
     let spec = spec::load(&store.folder(&record.id))?;
     let mounts = spec.mounts().iter().flatten();
     let mut differ = Differ {

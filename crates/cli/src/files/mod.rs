@@ -26,6 +26,7 @@ use nix::errno::Errno;
 use nix::libc;
 use oci_spec::runtime as oci;
 
+use crate::birth;
 use crate::living;
 use crate::progress::Progress;
 use crate::store::{Container, Status, Store};
@@ -63,6 +64,7 @@ fn open(store: &Store, asked: &str) -> Result<Open> {
             continue;
         };
         let spec = spec::load(&folder)?;
+        birth::make_layer(&container.record)?;
         let layer = container.record.layer.as_ref().filter(|_| !container.record.is_patchwork);
         let layer = layer.map(|layer| Layer {
             upper: layer.join("upper"),
