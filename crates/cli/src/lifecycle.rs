@@ -113,9 +113,9 @@ fn send(pidfd: &OwnedFd, signal: i32, name: &str) -> Result<()> {
 
 /// Sends one to a container's program, and writes that down.
 fn send_to(store: &Store, record: &Record, pidfd: &OwnedFd, signal: i32) -> Result<()> {
-    send(pidfd, signal, &record.name)?;
+    // First, or its end might be written down before.
     store.tell(record, "kill", &[("signal", &signal.to_string())]);
-    Ok(())
+    send(pidfd, signal, &record.name)
 }
 
 /// The same for a signal that is to end it: one that is paused must wake to hear it.
