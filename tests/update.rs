@@ -121,3 +121,23 @@ fn a_plain_user_hears_that_there_is_nothing_to_limit() {
         assert!(!config.expect("it").contains("66060288"));
     }
 }
+
+#[test]
+fn a_restart_policy_can_be_changed_while_it_runs() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let id = sandbox.start(&["--restart", "always"], &["sleep", "1000"]);
+        sandbox.call(&["update", "--restart", "never", &id]).code(125).says("unless-stopped");
+        sandbox.call(&["update", "--restart", "no", &id]).ok();
+        let name =
+            sandbox.call(&["inspect", "--format", "{{.HostConfig.RestartPolicy.Name}}", &id]);
+        assert_eq!(name.ok(), "no");
+        let pid = sandbox.pid(&id);
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL)
+            .expect("a signal");
+        assert_eq!(sandbox.call(&["wait", &id]).ok(), "137");
+        sandbox.call(&["rm", &id]).ok();
+        let id = sandbox.start(&["--rm"], &["sleep", "1000"]);
+        sandbox.call(&["update", "--restart", "always", &id]).code(1).says("--rm");
+    }
+}

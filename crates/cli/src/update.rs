@@ -1,4 +1,4 @@
-//! `minibox update`: other limits for containers that are there already, running or not.
+//! `minibox update`: other limits, or another restart policy, for containers that are there already, running or not.
 
 use minibox_runtime::state::{self, Lock};
 use minibox_runtime::{Error, Result, spec};
@@ -6,12 +6,15 @@ use minibox_runtime::{Error, Result, spec};
 use crate::args::{LimitArgs, UpdateArgs};
 use crate::living;
 use crate::output;
+use crate::settings::Restart;
 use crate::store::{Container, Store};
-use crate::wishes::limits;
+use crate::wishes::{limits, policy};
 
 /// `minibox update`.
 pub(crate) fn update(store: &Store, args: &UpdateArgs) -> Result<u8> {
-    if limits::given(&args.limits).is_empty() {
+    let restart = args.restart.as_deref().map(policy::restart).transpose()?;
+    let has_limits = !limits::given(&args.limits).is_empty();
+    if !has_limits && restart.is_none() {
         return Err(Error::new("nothing to change")
             .hint("`minibox update --help` lists the limits that can be changed"));
     }
@@ -19,8 +22,18 @@ pub(crate) fn update(store: &Store, args: &UpdateArgs) -> Result<u8> {
         let id = living::find(store, name)?.record.id;
         let gone = || Error::new(format!("container {name:?} has just been removed"));
         let _lock = Lock::wait(&store.folder(&id))?.ok_or_else(gone)?;
-        let container = store.load(&id)?.ok_or_else(gone)?;
-        set_limits(store, &container, &args.limits)?;
+        let mut container = store.load(&id)?.ok_or_else(gone)?;
+        if container.record.auto_remove && restart.is_some_and(|policy| policy != Restart::No) {
+            return Err(Error::new(format!("--restart: {name} is removed when it ends (--rm)")));
+        }
+        if has_limits {
+            set_limits(store, &container, &args.limits)?;
+        }
+        if let Some(restart) = restart {
+            // Its monitor reads it at the next end.
+            container.record.settings.restart = restart;
+            store.save(&container.record)?;
+        }
         store.tell(&container.record, "update", &[]);
         output::print(&format!("{name}\n"));
         Ok(())
