@@ -18,7 +18,7 @@ use crate::host;
 use crate::output;
 use crate::patchwork;
 use crate::settings::{Asked, Kind};
-use crate::store::{self, Record, Store, now, volumes};
+use crate::store::{self, Record, Store, Typed, now, volumes};
 use crate::wishes::{self, Wishes, limits};
 
 /// A container that has been made, and is still locked.
@@ -149,6 +149,7 @@ fn new_record(
         auto_remove: args.rm,
         terminal: args.process.tty,
         monitored,
+        typed: Typed::here(),
         settings: wishes.settings.clone(),
         mounts: wishes.mounts.clone(),
         is_startable: false,

@@ -19,6 +19,7 @@ mod filter;
 mod foreground;
 mod format;
 mod gc;
+mod generate;
 mod guardian;
 mod help;
 mod host;
@@ -59,7 +60,7 @@ use std::process::ExitCode;
 
 use minibox_runtime::{Error, Result, step};
 
-use args::{Cli, Verb};
+use args::{Cli, GenerateVerb, Verb};
 use config::SPEC_VERSION;
 use store::Store;
 
@@ -163,6 +164,7 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Diff(args) => files::diff(&store, &args),
         Verb::Export(args) => files::export(&store, &args),
         Verb::Volume(verb) => volumes::volume(&store, &verb),
+        Verb::Generate(GenerateVerb::Systemd(args)) => generate::systemd(&store, &args),
         Verb::Gc(args) => gc::gc(&store, &args),
         Verb::Version(_) | Verb::Completion(_) | Verb::Man(_) | Verb::Steps(_) => Ok(0),
         Verb::Top(args) => views::top::top(&store, &args),
@@ -170,6 +172,5 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Events(args) => views::events::events(&store, &args),
         Verb::Prune(args) => prune::prune(&store, &args),
         Verb::Info(args) => views::info::info(&store, &args),
-        Verb::Generate(_) => Err(Error::new("this verb is not part of this version")),
     }
 }

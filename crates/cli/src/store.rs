@@ -75,6 +75,7 @@ pub(crate) struct Record {
     pub terminal: bool,
     /// Has a monitor: its output is logged, and it can be left.
     pub monitored: bool,
+    pub typed: Typed,
     pub settings: Settings,
     /// What it was asked to mount. Its volumes are in use as long as it is there.
     #[serde(default)]
@@ -89,6 +90,23 @@ pub(crate) struct Record {
     pub is_restarting: bool,
     /// Who asked for its end; then no policy starts it again.
     pub halted: Option<Halted>,
+}
+
+/// The command line that a container was made by.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Typed {
+    /// The folder it was typed in.
+    pub folder: PathBuf,
+    /// What stood after `minibox`.
+    pub words: Vec<String>,
+}
+
+impl Typed {
+    /// This process's own.
+    pub(crate) fn here() -> Typed {
+        let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+        Typed { folder: std::env::current_dir().unwrap_or_default(), words: words.collect() }
+    }
 }
 
 /// Who asked for a container's end.
