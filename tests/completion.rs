@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use minibox_tests::{Caller, Ran, Sandbox, has, skip};
 
 /// What is typed before Tab, and the line after it. `DIR` is the sandbox's folder.
-const LINES: [(&str, &str); 14] = [
+const LINES: [(&str, &str); 23] = [
     ("minibox ins", "minibox inspect "),
     ("minibox run --read", "minibox run --read-only "),
     ("minibox run --net h", "minibox run --net host "),
@@ -18,6 +18,15 @@ const LINES: [(&str, &str); 14] = [
     ("minibox exec -it w", "minibox exec -it webserver "),
     ("minibox rm w", "minibox rm website "),
     ("minibox --debug rm --force website w", "minibox --debug rm --force website webserver "),
+    ("minibox volume rm ga", "minibox volume rm garden "),
+    ("minibox inspect ga", "minibox inspect garden "),
+    ("minibox run -v ga", "minibox run -v garden:"),
+    ("minibox run -v ./my-f", "minibox run -v ./my-file "),
+    ("minibox run -v garden:/my", "minibox run -v garden:/my"),
+    ("minibox cp webse", "minibox cp webserver:"),
+    ("minibox cp my-r", "minibox cp my-root/"),
+    ("minibox container unp", "minibox container unpause "),
+    ("minibox run --pid=container:webser", "minibox run --pid=container:webserver "),
     ("minibox run --rm ./my", "minibox run --rm ./my-root/"),
     ("minibox --data-dir=./my", "minibox --data-dir=./my-root/"),
     // The container's own words are none of the host's files.
@@ -56,6 +65,7 @@ fn prepared(caller: Caller) -> Sandbox {
     let sandbox = Sandbox::new(caller);
     sandbox.start(&["--name", "webserver"], &["sleep", "1000"]);
     sandbox.run(&["--name", "website"], &["true"]).ok();
+    sandbox.call(&["volume", "create", "garden"]).ok();
     sandbox.folder("my-root");
     fs::write(sandbox.path("my-file"), "").expect("a file");
     sandbox

@@ -211,6 +211,26 @@ fn stop_kills_who_does_not_listen_and_says_why() {
 }
 
 #[test]
+fn all_that_are_to_stop_are_asked_before_one_is_waited_for() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let shared = sandbox.folder("shared");
+        let volume = format!("{}:/shared", shared.display());
+        // Each has been asked, and ends only once the other has been asked too.
+        for (own, other) in [("one", "other"), ("other", "one")] {
+            let script = format!(
+                "trap 'touch /shared/{own}; until [ -e /shared/{other} ]; do :; done; exit 0' TERM
+                touch /shared/{own}-listens; while :; do sleep 0.01; done"
+            );
+            sandbox.start(&["--name", own, "-v", &volume], &["sh", "-c", &script]);
+            wait_until("it listens", || shared.join(format!("{own}-listens")).exists());
+        }
+        assert_eq!(sandbox.call(&["stop", "-t", "60", "one", "other"]).ok(), "one\nother");
+        assert_eq!(sandbox.call(&["wait", "one", "other"]).ok(), "0\n0");
+    }
+}
+
+#[test]
 fn kill_sends_signals_by_name_and_number() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);

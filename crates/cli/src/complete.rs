@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 
 use crate::line::{self, Line};
 use crate::output;
-use crate::store::{Container, Record, Status, Store};
+use crate::store::{Container, Record, Status, Store, volumes};
 
 /// The shells that are served.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -158,7 +158,11 @@ fn values(place: &Place<'_>, arg: &Arg) -> Vec<Candidate> {
     match value_name(arg) {
         "CONTAINER" => containers(place),
         "CONTAINER[:ro]" => all_containers(place, "", ""),
-        "NAME" if place.line.command.get_name() == "inspect" => all_containers(place, "", ""),
+        "NAME" if place.line.command.get_name() == "inspect" => {
+            [all_containers(place, "", ""), all_volumes(place, "")].concat()
+        }
+        "VOLUME" => all_volumes(place, ""),
+        "SRC:DST[:ro]" => all_volumes(place, ":"),
         "SOURCE" | "DESTINATION" => all_containers(place, "", ":"),
         "SIGNAL" => named(Signal::iterator().filter_map(|s| s.as_str().strip_prefix("SIG"))),
         "CAP" => {
@@ -197,12 +201,18 @@ fn all_containers(place: &Place<'_>, before: &str, after: &str) -> Vec<Candidate
     all.map(|c| (format!("{before}{}{after}", c.record.name), described(&c.record))).collect()
 }
 
+fn all_volumes(place: &Place<'_>, after: &str) -> Vec<Candidate> {
+    let all = volumes::names(&place.store()).into_iter();
+    let fresh = all.filter(|name| !place.line.words.contains(&name.as_str()));
+    fresh.map(|name| (format!("{name}{after}"), String::from("volume"))).collect()
+}
+
 /// The containers that the verb can do something with, but for those that the line names already.
 fn containers(place: &Place<'_>) -> Vec<Candidate> {
     let fits = |container: &Container| match (place.line.command.get_name(), container.status()) {
-        ("attach" | "exec" | "kill" | "pause" | "top" | "unpause", status) => {
-            status == Status::Running
-        }
+        ("attach" | "kill" | "top", status) => status == Status::Running,
+        ("exec" | "pause", status) => status == Status::Running && !container.is_paused(),
+        ("unpause", _) => container.is_paused(),
         ("stop", status) => matches!(status, Status::Running | Status::Restarting),
         ("start", status) => matches!(status, Status::Created | Status::Exited),
         ("rm", status) => status != Status::Running || place.line.is_given("force"),

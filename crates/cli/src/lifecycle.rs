@@ -149,40 +149,76 @@ impl Asking {
         Ok(Asking { time, signal, who })
     }
 
-    /// Asks for the end, waits, kills; returns when all is written down.
-    fn ask(&self, store: &Store, name: &str) -> Result<()> {
+    /// Asks for the end; `None` where there is nothing to end.
+    fn ask(&self, store: &Store, name: &str) -> Result<Option<Asked>> {
         let container = living::find_started(store, name)?;
         let was_up = matches!(container.status(), Status::Running | Status::Restarting);
         if container.status() == Status::Created {
-            return Ok(());
+            return Ok(None);
         }
-        let Some(container) = halt(store, &container.record.id, self.who)? else { return Ok(()) };
-        let record = &container.record;
-        let seconds = self.time.unwrap_or(record.settings.stop_timeout);
-        let signal = self.signal.unwrap_or(record.settings.stop_signal);
-        if let Some((pid, pidfd)) = container.hold()? {
-            let deaf = !has_handler(pid, signal) && signal != libc::SIGKILL;
-            send_and_wake(store, &container, pid, &pidfd, signal)?;
-            let limit = u64::try_from(seconds).ok().map(Duration::from_secs);
-            if !wait_for_end(&pidfd, limit) {
-                let signal = signals::name(signal);
-                let why = if deaf {
-                    format!(
-                        "PID 1 of a pid namespace receives only signals it has a handler for, and this program has none for {signal}"
-                    )
-                } else {
-                    format!("the program caught {signal} and went on")
-                };
-                output::note(&format!(
-                    "{name} did not end within {seconds} s, so it is killed: {why}"
-                ));
-                send_to(store, record, &pidfd, libc::SIGKILL)?;
-                wait_for_end(&pidfd, None);
-            }
+        let Some(container) = halt(store, &container.record.id, self.who)? else {
+            return Ok(None);
+        };
+        let seconds = self.time.unwrap_or(container.record.settings.stop_timeout);
+        let signal = self.signal.unwrap_or(container.record.settings.stop_signal);
+        let held = container.hold()?;
+        let mut is_deaf = false;
+        if let Some((pid, pidfd)) = &held {
+            is_deaf = !has_handler(*pid, signal) && signal != libc::SIGKILL;
+            send_and_wake(store, &container, *pid, pidfd, signal)?;
         }
-        wait_for_record(store, &record.id)?;
-        if was_up {
-            store.tell(record, "stop", &[]);
+        let limit = u64::try_from(seconds).ok().map(Duration::from_secs);
+        Ok(Some(Asked {
+            record: container.record,
+            was_up,
+            held: held.map(|(_, pidfd)| pidfd),
+            is_deaf,
+            signal,
+            seconds,
+            deadline: limit.map(|limit| Instant::now() + limit),
+        }))
+    }
+}
+
+/// A container that was asked to end.
+struct Asked {
+    record: Record,
+    was_up: bool,
+    /// Its program, where it ran.
+    held: Option<OwnedFd>,
+    /// It has no handler for the signal.
+    is_deaf: bool,
+    signal: i32,
+    seconds: i64,
+    /// None: for ever.
+    deadline: Option<Instant>,
+}
+
+impl Asked {
+    /// Waits, kills; returns when all is written down.
+    fn wait(self, store: &Store) -> Result<()> {
+        let left = self.deadline.map(|d| d.saturating_duration_since(Instant::now()));
+        if let Some(pidfd) = &self.held
+            && !wait_for_end(pidfd, left)
+        {
+            let (name, signal) = (&self.record.name, signals::name(self.signal));
+            let why = if self.is_deaf {
+                format!(
+                    "PID 1 of a pid namespace receives only signals it has a handler for, and this program has none for {signal}"
+                )
+            } else {
+                format!("the program caught {signal} and went on")
+            };
+            output::note(&format!(
+                "{name} did not end within {} s, so it is killed: {why}",
+                self.seconds
+            ));
+            send_to(store, &self.record, pidfd, libc::SIGKILL)?;
+            wait_for_end(pidfd, None);
+        }
+        wait_for_record(store, &self.record.id)?;
+        if self.was_up {
+            store.tell(&self.record, "stop", &[]);
         }
         Ok(())
     }
@@ -197,8 +233,13 @@ pub(crate) fn stop(store: &Store, args: &StopArgs) -> Result<u8> {
         let is_up = |c: &Container| matches!(c.status(), Status::Running | Status::Restarting);
         names.extend(store.all().into_iter().filter(is_up).map(|c| c.record.name));
     }
+    // All are asked before one is waited for: they end side by side.
+    let asked: Vec<_> = names.iter().map(|name| asking.ask(store, name)).collect();
+    let mut asked = asked.into_iter();
     Ok(output::for_each(&names, |name| {
-        asking.ask(store, name)?;
+        if let Some(asked) = asked.next().transpose()?.flatten() {
+            asked.wait(store)?;
+        }
         output::print(&format!("{name}\n"));
         Ok(())
     }))
@@ -213,7 +254,9 @@ pub(crate) fn restart(store: &Store, args: &RestartArgs) -> Result<u8> {
             return Err(Error::new(format!("{name} was made with --rm: when it ends, it is gone"))
                 .hint("run it without --rm to be able to restart it"));
         }
-        asking.ask(store, name)?;
+        if let Some(asked) = asking.ask(store, name)? {
+            asked.wait(store)?;
+        }
         start::begin(store, name, Company::Nobody)?;
         store.tell(&container.record, "restart", &[]);
         output::print(&format!("{name}\n"));

@@ -44,13 +44,18 @@ pub(crate) fn new_name(attempt: u32) -> String {
 }
 
 /// The one of `names` that was probably meant by `asked`.
-pub(crate) fn closest<'a>(
-    asked: &str,
-    names: impl IntoIterator<Item = &'a String>,
-) -> Option<&'a String> {
+fn closest<'a>(asked: &str, names: &'a [String]) -> Option<&'a String> {
     let likeness = |name: &&String| strsim::normalized_damerau_levenshtein(asked, name);
-    let best = names.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let best = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     best.filter(|name| likeness(name) > 0.6)
+}
+
+/// The hint for a name that there is none of: what was probably meant, and what `lists` all.
+pub(crate) fn hint(asked: &str, names: &[String], lists: &str) -> String {
+    match closest(asked, names) {
+        Some(name) => format!("did you mean {name:?}? {lists} lists all"),
+        None => format!("{lists} lists all"),
+    }
 }
 
 #[cfg(test)]

@@ -370,16 +370,11 @@ impl Store {
     /// Finds a container by its name, its id, or the beginning of its id.
     pub(crate) fn find(&self, asked: &str) -> Result<Container> {
         let none = || {
-            let list = if Uid::effective().is_root() {
-                "`minibox ps -a` lists all"
-            } else {
-                "`minibox ps -a` lists all of yours; root's are seen with sudo"
-            };
             let all: Vec<String> = self.all().into_iter().map(|c| c.record.name).collect();
-            let hint = match names::closest(asked, &all) {
-                Some(name) => format!("did you mean {name:?}? {list}"),
-                None => list.to_owned(),
-            };
+            let mut hint = names::hint(asked, &all, "`minibox ps -a`");
+            if !Uid::effective().is_root() {
+                hint += " of yours; root's are seen with sudo";
+            }
             Error::new(format!("there is no container {asked:?}")).hint(hint)
         };
         if asked.is_empty() || asked.contains('/') || asked.starts_with('.') {

@@ -105,7 +105,7 @@ fn row(store: &Store, volume: Volume) -> Row {
 
 /// What `inspect` says of a volume, docker's fields.
 pub(crate) fn document(store: &Store, name: &str) -> Result<Value> {
-    let volume = volumes::load(store, name)?.ok_or_else(|| no_such(name))?;
+    let volume = volumes::load(store, name)?.ok_or_else(|| no_such(store, name))?;
     Ok(json!({
         "CreatedAt": volume.created,
         "Driver": "local",
@@ -122,14 +122,15 @@ fn inspect(store: &Store, args: &VolumeInspectArgs) -> Result<u8> {
     format.documents(&args.volumes, |name| document(store, name))
 }
 
-fn no_such(name: &str) -> Error {
-    Error::new(format!("there is no volume {name:?}")).hint("`minibox volume ls` lists all")
+fn no_such(store: &Store, name: &str) -> Error {
+    let hint = names::hint(name, &volumes::names(store), "`minibox volume ls`");
+    Error::new(format!("there is no volume {name:?}")).hint(hint)
 }
 
 fn remove(store: &Store, args: &VolumeRmArgs) -> u8 {
     output::for_each(&args.volumes, |name| {
         if !volumes::is_name(name) || !volumes::remove(store, name)? {
-            return if args.force { Ok(()) } else { Err(no_such(name)) };
+            return if args.force { Ok(()) } else { Err(no_such(store, name)) };
         }
         output::print(&format!("{name}\n"));
         Ok(())

@@ -22,7 +22,7 @@ fn sysctl(name: &str) -> Option<String> {
     Some(std::fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().to_owned())
 }
 
-const APPARMOR: &str = "AppArmor keeps plain users from user namespaces on this Ubuntu: run as root, or allow it with `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`";
+const APPARMOR: &str = "AppArmor keeps plain users from user namespaces on this Ubuntu: install minibox by `sudo make install` or a package, which bring a profile that allows it; or run as root; or `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`";
 
 /// Why this user may not make a user namespace, where a known switch is off.
 pub fn user_namespaces(errno: Errno) -> Option<String> {

@@ -21,22 +21,22 @@ _minibox() {
     COMPREPLY=()
     while IFS=$'\t' read -r candidate _; do
         case $candidate in
-            # Last: where there are candidates already, files stand beside them.
+            :folders) compopt -o dirnames ;;
+            # Last: readline's own way with files, unless there are other candidates beside them.
             :files)
                 if [[ ${#COMPREPLY[@]} -eq 0 ]]; then
                     compopt -o default
                 else
-                    mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- "$last")
-                    compopt -o filenames
+                    while IFS= read -r candidate; do
+                        [[ -d $candidate ]] && candidate+=/
+                        COMPREPLY+=("$(printf %q "$candidate")")
+                    done < <(compgen -f -- "$last")
                 fi
                 ;;
-            :folders) compopt -o dirnames ;;
-            *)
-                COMPREPLY+=("${candidate#"$before"}")
-                [[ $candidate == *[:=] ]] && compopt -o nospace
-                ;;
+            *) COMPREPLY+=("${candidate#"$before"}") ;;
         esac
     done < <(minibox __complete "${words[@]:1}" "$before$last" 2>/dev/null)
+    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[:=/] ]] && compopt -o nospace
 }
 
 complete -F _minibox minibox
