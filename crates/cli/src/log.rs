@@ -17,6 +17,8 @@ pub(crate) struct Log {
     /// Bytes in the file.
     size: u64,
     limits: LogLimits,
+    /// The last line may be half a line: the disk was full.
+    is_torn: bool,
 }
 
 /// The log `number` times before the present one.
@@ -29,7 +31,7 @@ impl Log {
         let path = path(folder, 0);
         let file = File::options().append(true).create(true).mode(0o600).open(&path).ok();
         let size = file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
-        Log { path, file, size, limits }
+        Log { path, file, size, limits, is_torn: false }
     }
 
     /// The file that is written to.
@@ -41,6 +43,9 @@ impl Log {
     pub(crate) fn write(&mut self, stream: &str, bytes: &[u8]) {
         let time = humantime::format_rfc3339_nanos(SystemTime::now()).to_string();
         let mut text = Vec::with_capacity(bytes.len() + 64);
+        if self.is_torn {
+            text.push(b'\n');
+        }
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (tag, line) = line.strip_suffix(b"\n").map_or(("P", line), |line| ("F", line));
             text.extend_from_slice(format!("{time} {stream} {tag} ").as_bytes());
@@ -51,7 +56,8 @@ impl Log {
             self.turn_over();
         }
         let Some(file) = &mut self.file else { return };
-        if file.write_all(&text).is_ok() {
+        self.is_torn = file.write_all(&text).is_err();
+        if !self.is_torn {
             self.size += text.len() as u64;
         }
     }
@@ -60,11 +66,12 @@ impl Log {
     fn turn_over(&mut self) {
         let folder = self.path.parent().unwrap_or(Path::new("/")).to_owned();
         let last = self.limits.max_file.saturating_sub(1);
-        for number in (0..last).rev() {
-            let _ = fs::rename(path(&folder, number), path(&folder, number + 1));
-        }
         if last == 0 {
             let _ = fs::remove_file(&self.path);
+        }
+        let free = (1..last).find(|number| !path(&folder, *number).exists()).unwrap_or(last);
+        for number in (0..free).rev() {
+            let _ = fs::rename(path(&folder, number), path(&folder, number + 1));
         }
         *self = Log::open(&folder, self.limits);
     }

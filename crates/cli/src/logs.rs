@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -48,19 +48,22 @@ pub(crate) fn logs(store: &Store, args: &LogsArgs) -> Result<u8> {
     let folder = store.folder(id);
     let mut reader = Reader::new(&folder);
     // Only the last lines of what is there already.
-    let mut last = VecDeque::new();
+    let (mut last, mut enough) = (VecDeque::new(), 1000);
     while let Some(line) = reader.next()? {
-        let is_full = selection.is_meant(&line).is_some_and(|entry| entry.is_full);
-        last.push_back(line);
-        if is_full && tail.is_some() {
-            trim(&mut last, tail.unwrap_or(0));
-        } else if tail.is_none() {
-            for line in last.drain(..) {
-                if !selection.print(&line) {
-                    return Ok(0);
+        match tail {
+            None if !selection.print(&line) => return Ok(0),
+            Some(most) if selection.is_meant(&line).is_some() => {
+                last.push_back(line);
+                if last.len() > enough {
+                    trim(&mut last, most);
+                    enough = 1000 + 2 * last.len();
                 }
             }
+            _ => {}
         }
+    }
+    if let Some(most) = tail {
+        trim(&mut last, most);
     }
     for line in last {
         if !selection.print(&line) {
@@ -77,7 +80,8 @@ pub(crate) fn logs(store: &Store, args: &LogsArgs) -> Result<u8> {
 fn follow(store: &Store, id: &str, reader: &mut Reader<'_>, selection: &Selection) -> Result<()> {
     loop {
         // Asked before reading: what was written before the end is then surely read.
-        let is_over = store.load(id)?.is_none_or(|now| {
+        let now = store.load(id)?.map(|now| living::up_to_date(store, now)).transpose()?.flatten();
+        let is_over = now.is_none_or(|now| {
             !now.is_kept() && !matches!(now.status(), Status::Created | Status::Running)
         });
         while let Some(line) = reader.next()? {
@@ -92,16 +96,15 @@ fn follow(store: &Store, id: &str, reader: &mut Reader<'_>, selection: &Selectio
     }
 }
 
-/// Keeps the last `most` whole lines, each with its parts.
+/// Keeps the last `most` lines, each with its parts; the last may not have its end yet.
 fn trim(lines: &mut VecDeque<Vec<u8>>, most: usize) {
-    let is_full = |line: &[u8]| Entry::parse(line).is_some_and(|entry| entry.is_full);
-    let mut whole = lines.iter().filter(|line| is_full(line)).count();
-    while whole > most {
-        if let Some(line) = lines.pop_front()
-            && is_full(&line)
-        {
-            whole -= 1;
-        }
+    let is_full = |line: &Vec<u8>| Entry::parse(line).is_some_and(|entry| entry.is_full);
+    let unfinished = usize::from(lines.back().is_some_and(|line| !is_full(line)));
+    let mut whole = lines.iter().filter(|line| is_full(line)).count() + unfinished;
+    while whole > most
+        && let Some(line) = lines.pop_front()
+    {
+        whole -= usize::from(is_full(&line) || lines.is_empty());
     }
 }
 
@@ -152,53 +155,99 @@ impl Selection {
 struct Reader<'a> {
     folder: &'a Path,
     file: Option<BufReader<File>>,
-    /// The files that are still to be read, all opened, so that none is missed when they are renamed.
-    rest: VecDeque<File>,
     line: Vec<u8>,
 }
 
 impl Reader<'_> {
     fn new(folder: &Path) -> Reader<'_> {
-        let mut rest = VecDeque::new();
-        for number in 0.. {
-            match File::open(log::path(folder, number)) {
-                Ok(file) => rest.push_front(file),
-                Err(_) => break,
-            }
-        }
-        let file = rest.pop_front().map(BufReader::new);
-        Reader { folder, file, rest, line: Vec::new() }
+        Reader { folder, file: None, line: Vec::new() }
     }
 
     /// The next whole line; `None` where there is none yet.
     fn next(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
-            if let Some(file) = &mut self.file {
-                let read = file.read_until(b'\n', &mut self.line);
-                read.map_err(|e| Error::of_io("read", &log::path(self.folder, 0), &e))?;
-                if self.line.last() == Some(&b'\n') {
-                    return Ok(Some(std::mem::take(&mut self.line)));
-                }
+            if let Some(line) = self.read_line()? {
+                return Ok(Some(line));
             }
-            // At its end: on to the next file, where one has been begun since.
-            let next = self.rest.pop_front();
-            let Some(next) = next.map_or_else(|| self.newer(), |file| Ok(Some(file)))? else {
-                return Ok(None);
-            };
+            let Some(newer) = self.newer() else { return Ok(None) };
+            // What was written between the two looks, before the newer one was begun.
+            if let Some(line) = self.read_line()? {
+                return Ok(Some(line));
+            }
             self.line.clear();
-            self.file = Some(BufReader::new(next));
+            self.file = Some(BufReader::new(newer));
         }
     }
 
-    /// The present file, where it is another one than that which was read so far.
-    fn newer(&self) -> Result<Option<File>> {
-        let path = log::path(self.folder, 0);
-        let present = match File::open(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(|e| Error::of_io("open", &path, &e))?,
-        };
+    fn read_line(&mut self) -> Result<Option<Vec<u8>>> {
+        let Some(file) = &mut self.file else { return Ok(None) };
+        let read = file.read_until(b'\n', &mut self.line);
+        read.map_err(|e| Error::of_io("read", &log::path(self.folder, 0), &e))?;
+        let is_whole = self.line.last() == Some(&b'\n');
+        Ok(is_whole.then(|| std::mem::take(&mut self.line)))
+    }
+
+    /// The file that was begun after the one that was read so far; the oldest where that is none of them.
+    fn newer(&self) -> Option<File> {
+        // Upwards, as they are renamed: one may be met twice, none is missed.
+        let mut files = Vec::new();
+        let mut missing = 0;
+        for number in 0.. {
+            match File::open(log::path(self.folder, number)) {
+                Ok(file) => files.push(file),
+                // While they are renamed there is a gap, for a moment.
+                Err(_) if missing == 0 => missing += 1,
+                Err(_) => break,
+            }
+        }
         let inode = |file: &File| file.metadata().map(|m| m.ino()).ok();
         let ours = self.file.as_ref().and_then(|file| inode(file.get_ref()));
-        Ok(Some(present).filter(|present| ours != inode(present)))
+        match files.iter().position(|file| ours.is_some() && inode(file) == ours) {
+            Some(place) => place.checked_sub(1).map(|newer| files.swap_remove(newer)),
+            None => files.pop(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_whole_but_for_the_very_last() {
+        let kept = |text: &str, most: usize| {
+            let line = |word: &str| format!("t stdout {word}\n").into_bytes();
+            let mut lines = text.split(',').map(line).collect();
+            trim(&mut lines, most);
+            let text = lines.iter().filter_map(|line| Entry::parse(line)).map(|entry| entry.text);
+            text.map(String::from_utf8_lossy).collect::<String>()
+        };
+        assert_eq!(kept("F a,P b,F c,F d", 2), "bcd");
+        assert_eq!(kept("F a,P b,F c,F d,P e,P f", 2), "def");
+        assert_eq!(kept("F a,P b,P c", 1), "bc");
+        assert_eq!(kept("F a,P b,P c", 0), "");
+        assert_eq!(kept("F a", 5), "a");
+    }
+
+    #[test]
+    fn a_reader_keeps_up_with_a_log_that_turns_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = crate::settings::LogLimits { max_size: 100, max_file: 4 };
+        let mut log = log::Log::open(folder.path(), limits);
+        let mut reader = Reader::new(folder.path());
+        let mut seen = Vec::new();
+        // Two and a bit lines a file: now in the middle of one, now two files behind.
+        for number in 0..100_u8 {
+            log.write("stdout", &[b'A' + number % 26, b'\n']);
+            if number % 5 == 0 || number % 7 == 0 {
+                while let Some(line) = reader.next().unwrap() {
+                    seen.push(Entry::parse(&line).unwrap().text[0]);
+                }
+            }
+        }
+        while let Some(line) = reader.next().unwrap() {
+            seen.push(Entry::parse(&line).unwrap().text[0]);
+        }
+        assert_eq!(seen, (0..100).map(|n| b'A' + n % 26).collect::<Vec<u8>>());
     }
 }
