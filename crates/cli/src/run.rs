@@ -43,8 +43,12 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
     let made = create::make(store, create, &wishes, monitored)?;
     let teller = Teller::new(args.explain, args.step);
     let (record, spec) = (made.record.clone(), made.spec.clone());
+    // Of a container that could not be started nothing is left, and so nothing that names it.
+    let forget = |_: &Error| {
+        let _ = create.cidfile.as_ref().map(std::fs::remove_file);
+    };
     if !monitored {
-        let exit = foreground::run(store, made, teller, args.sig_proxy)?;
+        let exit = foreground::run(store, made, teller, args.sig_proxy).inspect_err(forget)?;
         let code = exit.shown_code();
         match &exit.note {
             Some(note) => output::note(note),
@@ -53,7 +57,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
         return Ok(code as u8);
     }
     if args.detach {
-        let (_, pid) = start::launch(store, made, teller, Company::Nobody)?;
+        let (_, pid) = start::launch(store, made, teller, Company::Nobody).inspect_err(forget)?;
         output::print(&format!("{}\n", record.id));
         output::note(&format!(
             "[{}] {pid}: the program's PID on this host; inside it is PID 1",
@@ -62,7 +66,7 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
         return Ok(0);
     }
     let signals = supervise::catch_signals(true)?;
-    let (socket, pid) = start::launch(store, made, teller, Company::Owner)?;
+    let (socket, pid) = start::launch(store, made, teller, Company::Owner).inspect_err(forget)?;
     let name = &record.name;
     let sig_proxy = args.sig_proxy;
     let visit =

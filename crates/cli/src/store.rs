@@ -468,7 +468,8 @@ impl Store {
         if let Some(cgroup) = record.cgroup() {
             cgroup.remove()?;
         }
-        if let Some(file) = &record.settings.pidfile {
+        // Before its first start whatever lies there is somebody else's.
+        if let Some(file) = record.settings.pidfile.as_ref().filter(|_| record.started.is_some()) {
             let _ = fs::remove_file(file);
         }
         remove_tree(&self.run_folder(&record.id), None)
