@@ -147,12 +147,13 @@ fn without_i_the_input_is_dev_null() {
 }
 
 #[test]
-fn output_goes_to_the_callers_own_file() {
+fn with_rm_output_goes_to_the_callers_own_file() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
         let path = sandbox.path("output");
         let script = "stat -L -c %i /proc/self/fd/1; echo error >&2";
-        let mut command = sandbox.minibox(&["run", &sandbox.rootfs(), "sh", "-c", script]);
+        let rootfs = sandbox.rootfs();
+        let mut command = sandbox.minibox(&["run", "--rm", &rootfs, "sh", "-c", script]);
         command.stdout(File::create(&path).expect("a file"));
         let output = command.output().expect("minibox starts");
         let inode = fs::metadata(&path).expect("a file").ino();
@@ -165,15 +166,20 @@ fn output_goes_to_the_callers_own_file() {
 fn a_reader_that_goes_away_ends_the_program_that_writes() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
-        let script = "while echo y; do :; done 2>/dev/null; exit 6";
-        let mut command = sandbox.minibox(&["run", &sandbox.rootfs(), "sh", "-c", script]);
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-        let mut stdout = child.stdout.take().expect("stdout");
-        stdout.read_exact(&mut [0; 2]).expect("a line");
-        drop(stdout);
-        let ran = Ran::of(&child.wait_with_output().expect("it ends"));
-        ran.code(6);
+        let (script, rootfs) = ("while echo y; do :; done 2>/dev/null; exit 6", sandbox.rootfs());
+        // With --rm the pipe is the program's own; else minibox ends as SIGPIPE would have it, and the
+        // container with it.
+        for (options, code) in [(&["--rm"][..], 6), (&["--name", "c"], 141)] {
+            let args = [&["run"], options, &[&rootfs, "sh", "-c", script]].concat();
+            let mut command = sandbox.minibox(&args);
+            let mut child =
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+            let mut stdout = child.stdout.take().expect("stdout");
+            stdout.read_exact(&mut [0; 2]).expect("a line");
+            drop(stdout);
+            Ran::of(&child.wait_with_output().expect("it ends")).code(code);
+        }
+        assert_eq!(sandbox.call(&["wait", "c"]).ok(), "137");
     }
 }
 

@@ -5,6 +5,8 @@
 //! as every caller that the present user can be: root, a plain user with one id, a plain user with
 //! subordinate ids ([`Caller::all`]).
 
+mod pty;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
@@ -18,6 +20,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+pub use pty::Terminal;
 
 /// The uid of the plain user that root plays.
 const PLAIN: u32 = 23456;

@@ -123,15 +123,20 @@ fn a_terminals_output_is_logged_too() {
 }
 
 #[test]
-fn a_container_in_the_foreground_keeps_no_log_and_says_so() {
+fn in_the_foreground_a_log_is_kept_but_with_rm() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
-        sandbox.run(&["--name", "c"], &["echo", "hello"]).code(0);
+        sandbox.sh(&["--name", "c"], "echo hello; echo oh >&2").code(0);
+        let ran = sandbox.call(&["logs", "c"]);
+        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("hello\n", "oh\n"));
+        let run = sandbox
+            .run_beside(&["--name", "r", "--rm"], &["sh", "-c", "echo ready; exec sleep 1000"]);
+        run.wait_for("ready");
         sandbox
-            .call(&["logs", "c"])
+            .call(&["logs", "r"])
             .code(125)
-            .says("minibox: c runs in the foreground: what it prints went to the terminal it was started from")
-            .says("hint: a container started with -d keeps a log");
+            .says("minibox: r runs in the foreground with --rm: what it prints goes to the terminal it was started from")
+            .says("hint: every other container keeps a log");
     }
 }
 

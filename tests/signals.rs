@@ -117,8 +117,9 @@ fn ctrl_z_stops_minibox_and_not_the_container() {
         let pid = sandbox.pid("c");
         run.signal(Signal::SIGTSTP);
         wait_until("minibox has stopped", || state(run.pid()) == Some('T'));
-        let before = run.printed()[0].len();
-        wait_until("the container goes on", || run.printed()[0].len() > before + 50);
+        let logged = || sandbox.call(&["logs", "c"]).stdout.len();
+        let before = logged();
+        wait_until("the container goes on", || logged() > before + 50);
         assert_ne!(state(pid), Some('T'));
         run.signal(Signal::SIGCONT);
         wait_until("minibox goes on", || state(run.pid()) != Some('T'));
