@@ -393,6 +393,26 @@ impl Sandbox {
         all[0].clone()
     }
 
+    /// What is written down of one container, by its full id: container.json.
+    #[track_caller]
+    pub fn record(&self, id: &str) -> serde_json::Value {
+        let path = self.path("data/containers").join(id).join("container.json");
+        serde_json::from_slice(&fs::read(path).expect("a record")).expect("JSON")
+    }
+
+    /// What a container is doing: created, running, restarting, exited …
+    #[track_caller]
+    pub fn status(&self, name: &str) -> String {
+        self.inspect(name)["status"].as_str().expect("a status").to_owned()
+    }
+
+    /// Makes a container and gives its id.
+    #[track_caller]
+    pub fn create(&self, options: &[&str], command: &[&str]) -> String {
+        let rootfs = self.rootfs();
+        self.call(&[&["create"], options, &[rootfs.as_str()], command].concat()).ok().to_owned()
+    }
+
     /// The host PID of a running container.
     #[track_caller]
     pub fn pid(&self, name: &str) -> i32 {
