@@ -9,8 +9,10 @@ use minibox_runtime::state::{self, ProcessId, State};
 use minibox_runtime::{Choices, Error, Layer, Plan, Result, spec};
 use oci_spec::runtime as oci;
 
+use crate::sharing;
 use crate::store::{Record, Store, make_private, now};
 use crate::terminal;
+use crate::userns;
 
 /// What the runtime is told beside config.json.
 pub(crate) fn choices(record: &Record, listening: Listening) -> Result<Choices> {
@@ -24,6 +26,8 @@ pub(crate) fn choices(record: &Record, listening: Listening) -> Result<Choices> 
         // Device nodes that the root filesystem brings along open nothing; those of /dev are our own.
         root_attributes: if record.settings.privileged { 0 } else { libc::MOUNT_ATTR_NODEV },
         console_size: terminal::size(),
+        init: record.settings.init,
+        map_root: userns::maps_mounts(record.id_map.as_ref()),
         listening,
         fail_at: crate::trial::fail_at()?,
         ..Choices::default()
@@ -31,10 +35,15 @@ pub(crate) fn choices(record: &Record, listening: Listening) -> Result<Choices> 
 }
 
 /// The plan of container `record`, whose configuration is `spec`.
-pub(crate) fn plan(record: &Record, spec: &oci::Spec, choices: Choices) -> Result<Plan> {
+pub(crate) fn plan(
+    store: &Store,
+    record: &Record,
+    spec: &oci::Spec,
+    choices: Choices,
+) -> Result<Plan> {
     let cgroup =
         record.cgroup.as_deref().map(|path| Cgroup::at(&Layout::detect(), path)).transpose()?;
-    Plan::new(spec, cgroup, choices)
+    sharing::plan(store, spec, cgroup, choices)
 }
 
 /// The configuration of a container, as it was written down.

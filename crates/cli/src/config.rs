@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use minibox_runtime::DEFAULT_PATH;
 use minibox_runtime::idmap::{IdMap, Range};
 use minibox_runtime::user::User;
-use oci_spec::runtime as oci;
+use oci_spec::runtime::{self as oci, LinuxNamespaceType as Kind};
 
 use crate::args::CreateArgs;
 use crate::host;
+use crate::sharing::{Origin, inside};
+use crate::userns::UserNamespace;
 use crate::wishes::devices::Device;
 use crate::wishes::{Wishes, mount};
 
@@ -71,7 +73,7 @@ pub(crate) fn environment(tty: bool, asked: &[String], home: &str, hostname: &st
 /// What a config needs to know beside the arguments.
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
-    pub id_map: Option<&'a IdMap>,
+    pub user: &'a UserNamespace,
     pub cgroup: Option<&'a str>,
     pub hostname: &'a str,
     pub files: &'a OwnFiles,
@@ -83,7 +85,8 @@ pub(crate) fn build(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> oc
     spec.set_version(String::from(SPEC_VERSION));
     let annotations = wishes.annotations.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     spec.set_annotations(Some(annotations).filter(|_| !wishes.annotations.is_empty()));
-    spec.set_hostname(Some(place.hostname.to_owned()));
+    let own_name = wishes.namespaces.uts.is_new();
+    spec.set_hostname(own_name.then(|| place.hostname.to_owned()));
     spec.set_domainname(args.namespaces.domainname.clone());
     let mut root = oci::Root::default();
     root.set_path(std::path::absolute(&args.rootfs).unwrap_or_else(|_| args.rootfs.clone()));
@@ -107,6 +110,7 @@ fn process(tty: bool, wishes: &Wishes, hostname: &str) -> oci::Process {
     process
         .set_capabilities(Some(capability_sets(&wishes.privileges.capabilities, program.user.uid)));
     process.set_rlimits(Some(wishes.limits.ulimits.clone()));
+    process.set_oom_score_adj(wishes.namespaces.oom_score_adj);
     process
 }
 
@@ -137,22 +141,26 @@ fn mounts(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mou
     let ro = if args.security.privileged { "rw" } else { "ro" };
     let safe = ["nosuid", "nodev", "noexec"];
     // Group 5 is tty nearly everywhere; with a single id there is no group but one's own.
-    let no_tty_group = place.id_map.map_or_else(|| !host::has_group(5), IdMap::is_single);
+    let has_tty_group = match &place.user.id_map {
+        None => host::has_group(5),
+        Some(map) => IdMap::outside(&map.gids, 5).is_some(),
+    };
     let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
-    if !no_tty_group {
+    if has_tty_group {
         pts.push("gid=5");
     }
-    // Without a network namespace of its own a user namespace may not mount sysfs anew.
-    let sys = if wishes.namespaces.host_network && place.id_map.is_some() {
-        mount("bind", "/sys", "/sys", &["rbind", "nosuid", "nodev", "noexec", ro])
-    } else {
-        mount("sysfs", "sysfs", "/sys", &["nosuid", "nodev", "noexec", ro])
-    };
     let own = |path: &Path, destination| {
         mount("bind", &path.to_string_lossy(), destination, &["bind", "nosuid", "nodev", "noexec"])
     };
+    // A user namespace may mount anew only what belongs to namespaces of its own.
+    let of_namespace = |kind, name: &str, destination: &str, words: &[&str]| {
+        if place.user.rules(kind) {
+            return mount(name, name, destination, words);
+        }
+        mount("bind", destination, destination, &[&["rbind"], words].concat())
+    };
     let mut mounts = vec![
-        mount("proc", "proc", "/proc", &safe),
+        of_namespace(Kind::Pid, "proc", "/proc", &safe),
         mount(
             "tmpfs",
             "tmpfs",
@@ -160,32 +168,23 @@ fn mounts(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mou
             &["nosuid", "noexec", "strictatime", "mode=755", "size=65536k"],
         ),
         mount("devpts", "devpts", "/dev/pts", &pts),
-        mount(
-            "tmpfs",
-            "shm",
-            "/dev/shm",
-            &[
-                "nosuid",
-                "nodev",
-                "noexec",
-                "mode=1777",
-                &format!("size={}", wishes.limits.shm_size),
-            ],
-        ),
-        mount("mqueue", "mqueue", "/dev/mqueue", &safe),
-        sys,
     ];
-    if !(wishes.namespaces.host_network && place.id_map.is_some()) {
-        mounts.push(mount(
-            "cgroup",
-            "cgroup",
-            "/sys/fs/cgroup",
-            &["nosuid", "nodev", "noexec", ro],
-        ));
+    mounts.extend(shm(wishes, &safe));
+    // The host itself need not have one.
+    if place.user.rules(Kind::Ipc) || Path::new("/dev/mqueue").exists() {
+        mounts.push(of_namespace(Kind::Ipc, "mqueue", "/dev/mqueue", &safe));
     }
-    mounts.push(own(&place.files.hosts, "/etc/hosts"));
-    mounts.push(own(&place.files.hostname, "/etc/hostname"));
-    mounts.push(own(&place.files.resolv_conf, "/etc/resolv.conf"));
+    let kernels = [&safe[..], &[ro]].concat();
+    mounts.push(of_namespace(Kind::Network, "sysfs", "/sys", &kernels));
+    if place.user.rules(Kind::Network) {
+        // Otherwise it has come with /sys.
+        mounts.push(of_namespace(Kind::Cgroup, "cgroup", "/sys/fs/cgroup", &kernels));
+    }
+    let mut files = vec![
+        own(&place.files.hosts, "/etc/hosts"),
+        own(&place.files.hostname, "/etc/hostname"),
+        own(&place.files.resolv_conf, "/etc/resolv.conf"),
+    ];
     let device = |device: &&Device| !is_made(device, place);
     let devices = wishes.devices.nodes.iter().filter(device).map(|device| {
         let (host, inside) = (device.host.to_string_lossy(), device.node.path().to_string_lossy());
@@ -195,38 +194,66 @@ fn mounts(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mou
     let mut asked: Vec<oci::Mount> = asked.chain(devices).collect();
     // A mount below another must come after it, whatever the order on the command line.
     asked.sort_by_key(|mount| mount.destination().components().count());
-    mounts.extend(asked);
+    files.extend(asked);
+    if place.user.maps_mounts() {
+        files.iter_mut().for_each(keep_owners);
+    }
+    mounts.extend(files);
     mounts
 }
 
 /// Is its node made, rather than the host's shown? In a user namespace nobody can make one, and the runtime
 /// makes them below /dev alone.
 fn is_made(device: &Device, place: &Place<'_>) -> bool {
-    place.id_map.is_none() && device.node.path().starts_with("/dev")
+    place.user.id_map.is_none() && device.node.path().starts_with("/dev")
+}
+
+/// /dev/shm goes with the ipc namespace, though it does not belong to it.
+fn shm(wishes: &Wishes, safe: &[&str]) -> Option<oci::Mount> {
+    let bind = |source: &str| mount("bind", source, "/dev/shm", &[&["bind"], safe].concat());
+    match &wishes.namespaces.ipc {
+        Origin::Host => Some(bind("/dev/shm")),
+        Origin::Of(record) => Some(bind(&inside(record, "/dev/shm").to_string_lossy())),
+        Origin::New => wishes.namespaces.shm.then(|| {
+            let size = format!("size={}", wishes.limits.shm_size);
+            mount("tmpfs", "shm", "/dev/shm", &[safe, &["mode=1777", &size]].concat())
+        }),
+    }
+}
+
+/// What is written as owner on the disk is the owner inside too. The kernel's own filesystems have no
+/// owners to keep, and cannot map them.
+fn keep_owners(mount: &mut oci::Mount) {
+    let is_bind = mount.typ().as_deref() == Some("bind");
+    let source = mount.source().clone().unwrap_or_default();
+    let is_kernels = ["/dev", "/proc", "/sys"].iter().any(|folder| source.starts_with(folder));
+    if is_bind && (!is_kernels || source.starts_with("/dev/shm")) {
+        let mut words = mount.options().clone().unwrap_or_default();
+        words.push(String::from("ridmap"));
+        mount.set_options(Some(words));
+    }
 }
 
 fn linux(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Linux {
-    use oci::LinuxNamespaceType as Kind;
-    let mut kinds = vec![Kind::Pid, Kind::Mount, Kind::Ipc, Kind::Uts, Kind::Cgroup];
-    if !wishes.namespaces.host_network {
-        kinds.push(Kind::Network);
-    }
-    if place.id_map.is_some() {
-        kinds.push(Kind::User);
-    }
-    let namespace = |kind| {
-        let mut namespace = oci::LinuxNamespace::default();
-        namespace.set_typ(kind);
-        namespace
-    };
+    let asked = &wishes.namespaces;
+    let namespaces = [
+        (Kind::Pid, &asked.pid),
+        (Kind::Mount, &Origin::New),
+        (Kind::Ipc, &asked.ipc),
+        (Kind::Uts, &asked.uts),
+        (Kind::Cgroup, &asked.cgroup),
+        (Kind::Network, &asked.net),
+        (Kind::User, &place.user.origin),
+    ];
+    let namespaces = namespaces.into_iter().filter_map(|(kind, origin)| origin.namespace(kind));
     let mut linux = oci::Linux::default();
-    linux.set_namespaces(Some(kinds.into_iter().map(namespace).collect()));
+    linux.set_namespaces(Some(namespaces.collect()));
     let strings = |paths: &[&str]| Some(paths.iter().map(|&path| path.to_owned()).collect());
     linux.set_masked_paths(strings(&MASKED).filter(|_| wishes.privileges.masked));
     linux.set_readonly_paths(strings(&READONLY).filter(|_| wishes.privileges.masked));
     linux.set_cgroups_path(place.cgroup.map(|path| PathBuf::from("/").join(path)));
     linux.set_resources(Some(resources(args, wishes, place)));
-    if let Some(map) = place.id_map {
+    if let Some(map) = &place.user.id_map {
         let mappings = |ranges: &[Range]| {
             let mapping = |range: &Range| {
                 let mapping = oci::LinuxIdMappingBuilder::default().container_id(range.inside);
@@ -239,13 +266,17 @@ fn linux(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Linux {
         linux.set_gid_mappings(mappings(&map.gids));
     }
     let mut sysctls = HashMap::new();
-    if !wishes.namespaces.host_network {
+    if asked.net.is_new() {
         // In a network of its own a port below 1024 harms nobody, and ping needs no raw socket.
-        let last = place.id_map.map_or_else(host::last_group, |map| {
-            map.gids.iter().map(|r| r.inside + (r.size - 1)).max().unwrap_or(0)
-        });
+        let (first, last) = match &place.user.id_map {
+            None => (0, host::last_group()),
+            Some(map) => (
+                map.gids.iter().map(|r| r.inside).min().unwrap_or(0),
+                map.gids.iter().map(|r| r.inside + (r.size - 1)).max().unwrap_or(0),
+            ),
+        };
         sysctls.insert("net.ipv4.ip_unprivileged_port_start".into(), String::from("0"));
-        sysctls.insert("net.ipv4.ping_group_range".into(), format!("0 {last}"));
+        sysctls.insert("net.ipv4.ping_group_range".into(), format!("{first} {last}"));
     }
     sysctls.extend(wishes.limits.sysctls.clone());
     linux.set_sysctl(Some(sysctls).filter(|all| !all.is_empty()));

@@ -19,6 +19,7 @@ use crate::output;
 use crate::patchwork;
 use crate::settings::{Asked, Kind};
 use crate::store::{self, Record, Store, Typed, now, volumes};
+use crate::userns::{self, UserNamespace};
 use crate::wishes::{self, Wishes, limits};
 
 /// A container that has been made, and is still locked.
@@ -49,12 +50,16 @@ pub(crate) fn make(
     monitored: bool,
 ) -> Result<Made> {
     let cidfile = args.cidfile.as_deref().map(IdFile::reserve).transpose()?;
-    let id_map = id_map(store);
+    let turn =
+        if wishes.namespaces.user.takes_a_range() { userns::wait_for_turn(store)? } else { None };
+    let user = user_namespace(store, wishes)?;
     let (id, name, lock) = store.create(args.name.as_deref())?;
-    tracing::debug!(id, name, ?id_map, "a new container");
-    let mut record = new_record(args, wishes, id_map, &id, &name, monitored);
+    tracing::debug!(id, name, ?user, "a new container");
+    let mut record = new_record(args, wishes, user.id_map.clone(), &id, &name, monitored);
     store.tell(&record, "create", &[]);
-    let spec = prepare(store, args, wishes, &mut record)
+    let written = turn.map_or(Ok(()), |_turn| store.save(&record));
+    let spec = written
+        .and_then(|()| prepare(store, args, wishes, &user, &mut record))
         .and_then(|spec| cidfile.map_or(Ok(()), |file| file.write(&id)).map(|()| spec))
         .inspect_err(|_| {
             let _ = store.remove(&record);
@@ -94,20 +99,18 @@ impl Drop for IdFile<'_> {
     }
 }
 
-/// The user namespace: none for root, one's own ids for everybody else.
-pub(crate) fn id_map(store: &Store) -> Option<IdMap> {
-    if !idmap::needs_user_namespace() {
-        return None;
-    }
-    let (map, why_single) = IdMap::for_caller();
-    if let Some(why) = why_single {
-        output::note_once(
-            &store.data,
-            "single-id",
-            &format!("only your own id is mapped into containers, as their root: {why}"),
-        );
-    }
-    Some(map)
+/// The user namespace that goes with the others.
+pub(crate) fn user_namespace(store: &Store, wishes: &Wishes) -> Result<UserNamespace> {
+    use oci::LinuxNamespaceType as Kind;
+    let asked = &wishes.namespaces;
+    let others = [
+        (Kind::Network, "--net", &asked.net),
+        (Kind::Pid, "--pid", &asked.pid),
+        (Kind::Ipc, "--ipc", &asked.ipc),
+        (Kind::Uts, "--uts", &asked.uts),
+        (Kind::Cgroup, "--cgroupns", &asked.cgroup),
+    ];
+    userns::decide(store, &asked.user, &others)
 }
 
 /// What limits need of a cgroup: root gets one, a plain user does not.
@@ -166,6 +169,7 @@ fn prepare(
     store: &Store,
     args: &CreateArgs,
     wishes: &Wishes,
+    user: &UserNamespace,
     record: &mut Record,
 ) -> Result<oci::Spec> {
     let (id, folder) = (record.id.clone(), store.folder(&record.id));
@@ -176,10 +180,10 @@ fn prepare(
     say_what_is_not_seen(store, args);
     store.save(record)?;
 
-    let hostname = hostname(args, wishes, &record.name);
+    let hostname = hostname(wishes, &record.name);
     let files = own_files(&folder, wishes, &hostname)?;
     let place = config::Place {
-        id_map: record.id_map.as_ref(),
+        user,
         cgroup: record.cgroup.as_deref(),
         hostname: &hostname,
         files: &files,
@@ -210,6 +214,7 @@ fn absolute_rootfs(args: &CreateArgs) -> PathBuf {
 /// A plain user may not lay one overlay over a root with mounts below it.
 fn needs_patchwork(args: &CreateArgs, record: &Record) -> bool {
     record.id_map.is_some()
+        && idmap::needs_user_namespace()
         && !args.mounts.rw
         && !patchwork::mounts_below(&absolute_rootfs(args)).is_empty()
 }
@@ -273,15 +278,9 @@ fn make_volumes(store: &Store, record: &Record) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn hostname(args: &CreateArgs, wishes: &Wishes, name: &str) -> String {
-    let default = || {
-        if wishes.namespaces.host_network {
-            host::hostname()
-        } else {
-            name.chars().take(63).collect()
-        }
-    };
-    args.namespaces.hostname.clone().unwrap_or_else(default)
+pub(crate) fn hostname(wishes: &Wishes, name: &str) -> String {
+    let default = || name.chars().take(63).collect();
+    wishes.namespaces.hostname.clone().unwrap_or_else(default)
 }
 
 pub(crate) fn own_files(folder: &Path, wishes: &Wishes, hostname: &str) -> Result<OwnFiles> {
@@ -293,12 +292,14 @@ pub(crate) fn own_files(folder: &Path, wishes: &Wishes, hostname: &str) -> Resul
         Ok(path)
     };
     let asked = &wishes.namespaces;
-    Ok(OwnFiles {
-        hosts: write("hosts", &host::hosts(asked.host_network, hostname, &asked.hosts))?,
-        hostname: write("hostname", &format!("{hostname}\n"))?,
-        resolv_conf: write(
-            "resolv.conf",
-            &host::resolv_conf(asked.host_network, &asked.resolv_conf),
-        )?,
-    })
+    let host_network = asked.net.is_host();
+    let (hosts, resolv_conf) = match &asked.files {
+        Some(files) => (files.hosts.clone(), files.resolv_conf.clone()),
+        None => (
+            write("hosts", &host::hosts(host_network, hostname, &asked.hosts))?,
+            write("resolv.conf", &host::resolv_conf(host_network, &asked.resolv_conf))?,
+        ),
+    };
+    // Its own in any case: by this mount one can tell its processes from others'.
+    Ok(OwnFiles { hosts, hostname: write("hostname", &format!("{hostname}\n"))?, resolv_conf })
 }

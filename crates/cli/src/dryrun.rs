@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use minibox_runtime::describe::{self, Subject};
-use minibox_runtime::plan::RootMount;
+use minibox_runtime::idmap::IdMap;
+use minibox_runtime::plan::{Join, RootMount};
 use minibox_runtime::{Plan, Step};
 
 use crate::output::shell_word;
@@ -31,9 +32,13 @@ pub(crate) fn plan(plan: &Plan) -> String {
 /// How many calls a step of this plan makes; none where it is left out.
 fn items_of(plan: &Plan, step: Step) -> usize {
     match step {
-        Step::Join => 0,
+        Step::Join => plan.joins.len(),
         Step::MakeCgroup => usize::from(plan.cgroup.is_some()),
-        Step::MapIds | Step::BecomeRoot => usize::from(plan.id_map.is_some()),
+        Step::MapMounts => usize::from(plan.mapped().next().is_some()),
+        Step::MapIds => usize::from(plan.maps_ids()),
+        Step::BecomeRoot => usize::from(plan.id_map.as_ref().is_some_and(IdMap::has_root)),
+        Step::OomScore => usize::from(plan.process.oom_score_adj.is_some()),
+        Step::Init => usize::from(plan.process.init.is_some()),
         Step::TakeMounts => plan.mounts.len(),
         Step::AttachMounts => plan.mounts.len() + usize::from(plan.cwd_place.is_some()),
         Step::Devices => 1 + usize::from(plan.devices.is_some()),
@@ -50,18 +55,34 @@ fn items_of(plan: &Plan, step: Step) -> usize {
     }
 }
 
+/// The commands that join and make its namespaces.
+fn into_namespaces(plan: &Plan) -> String {
+    let is_new = |flag: i32| plan.clone_flags & flag as u64 != 0;
+    let kinds = [
+        (libc::CLONE_NEWNS, "--mount"),
+        (libc::CLONE_NEWPID, "--pid"),
+        (libc::CLONE_NEWIPC, "--ipc"),
+        (libc::CLONE_NEWUTS, "--uts"),
+        (libc::CLONE_NEWNET, "--net"),
+        (libc::CLONE_NEWUSER, "--user --map-root-user"),
+    ];
+    let mut flags = vec!["--fork"];
+    flags.extend(kinds.iter().filter(|(flag, _)| is_new(*flag)).map(|(_, word)| *word));
+    if plan.new_cgroup_namespace {
+        flags.push("--cgroup");
+    }
+    let join = |join: &Join| format!("--{}={} ", join.kind, join.path.display());
+    let enter = match plan.joins.as_slice() {
+        [] => String::new(),
+        joins => format!("nsenter {}", joins.iter().map(join).collect::<String>()),
+    };
+    format!("{enter}unshare {}", flags.join(" "))
+}
+
 /// The nearest script: what a person would type to get the same container, minus what has no command
 /// (the keyring, masked paths by descriptor, the exact capability sets).
-pub(crate) fn script(plan: &Plan, hostname: &str, host_network: bool) -> String {
+pub(crate) fn script(plan: &Plan, hostname: &str) -> String {
     let root = shell_word(&plan.root.path.to_string_lossy());
-    let mut flags = vec!["--fork", "--mount", "--pid", "--ipc", "--uts", "--cgroup"];
-    if !host_network {
-        flags.push("--net");
-    }
-    if plan.id_map.is_some() {
-        flags.push("--user");
-        flags.push("--map-root-user");
-    }
     let mut text = String::from(
         "#!/bin/sh\n# The nearest thing to this container, by hand. Needs: util-linux, and root or user namespaces.\n# In parentheses, so that it can be pasted into a shell without changing that shell.\n(\nset -eu\nPATH=$PATH:/usr/sbin:/sbin\n",
     );
@@ -71,7 +92,10 @@ pub(crate) fn script(plan: &Plan, hostname: &str, host_network: bool) -> String 
         "printf '127.0.0.1 localhost %s\\n' {0} > \"$LAYER/hosts\"; echo {0} > \"$LAYER/hostname\"; : > \"$LAYER/resolv.conf\"",
         shell_word(hostname)
     );
-    let _ = writeln!(text, "unshare {} sh -eu <<'INSIDE'", flags.join(" "));
+    if plan.mapped().next().is_some() {
+        text.push_str("# Not in it: the owners of mounts are not mapped.\n");
+    }
+    let _ = writeln!(text, "{} sh -eu <<'INSIDE'", into_namespaces(plan));
     let _ = writeln!(text, "mount --make-rprivate /");
     match &plan.root.mount {
         RootMount::Overlay { .. } => {
@@ -125,13 +149,14 @@ pub(crate) fn script(plan: &Plan, hostname: &str, host_network: bool) -> String 
         text,
         "ln -sf /proc/self/fd dev/fd; ln -sf /proc/self/fd/0 dev/stdin; ln -sf /proc/self/fd/1 dev/stdout; ln -sf /proc/self/fd/2 dev/stderr; ln -sf pts/ptmx dev/ptmx"
     );
-    let _ = writeln!(
-        text,
-        "hostname {} 2>/dev/null || echo {} > /proc/sys/kernel/hostname",
-        shell_word(hostname),
-        shell_word(hostname)
-    );
-    if !host_network {
+    if plan.hostname.is_some() {
+        let name = shell_word(hostname);
+        let _ = writeln!(
+            text,
+            "hostname {name} 2>/dev/null || echo {name} > /proc/sys/kernel/hostname"
+        );
+    }
+    if plan.loopback {
         let _ = writeln!(text, "ip link set lo up 2>/dev/null || true");
     }
     let _ = writeln!(text, "mkdir -p .old && pivot_root . .old");

@@ -49,7 +49,8 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Option<Ended> {
 pub(crate) fn describe(record: &Record, ended: Option<Ended>, note: Option<String>) -> Exit {
     let cgroup = record.cgroup();
     let kills = cgroup.as_ref().map_or(0, Cgroup::oom_kills);
-    let out_of_memory = kills > 0 && ended.is_none_or(|e| e.killed);
+    // An init tells its program's end in a shell's way.
+    let out_of_memory = kills > 0 && ended.is_none_or(|e| e.killed || e.code == 137);
     let limit = cgroup.as_ref().and_then(Cgroup::memory_limit);
     let memory = limit.map_or_else(String::new, |bytes| format!(" of {} MiB", bytes >> 20));
     let note = note.or_else(|| {

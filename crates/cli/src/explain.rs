@@ -51,12 +51,15 @@ impl Teller {
         match event {
             Event::Born { pid } => self.pid = *pid,
             Event::Before { step, call } => {
-                let look = format!(
-                    "from another shell: ls -l /proc/{0}/ns; cat /proc/{0}/mountinfo",
-                    self.pid
-                );
+                // Not known yet while a process in between joins namespaces.
+                let look = match self.pid {
+                    0 => String::new(),
+                    pid => format!(
+                        "; from another shell: ls -l /proc/{pid}/ns; cat /proc/{pid}/mountinfo"
+                    ),
+                };
                 text = format!(
-                    "{}     next: {}\n     [Enter] goes on, Ctrl-D stops; {} ",
+                    "{}     next: {}\n     [Enter] goes on, Ctrl-D stops{} ",
                     self.heading(*step),
                     self.paint("36", call),
                     self.paint("2", &look)

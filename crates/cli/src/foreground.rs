@@ -54,7 +54,7 @@ fn begin(
     let mut choices = birth::choices(record, teller.listening())?;
     choices.die_with_parent = true;
     choices.stdio = std::mem::take(&mut streams.theirs);
-    let mut plan = birth::plan(record, spec, choices)?;
+    let mut plan = birth::plan(store, record, spec, choices)?;
     let signals = supervise::catch_signals(sig_proxy)?;
     let running = minibox_runtime::spawn::start(&plan, &mut |event| {
         if let Event::Born { pid } = event {

@@ -60,6 +60,7 @@ pub(crate) fn plan(
     process.set_env(Some(merged_env(first, own, wish.env)));
     process.set_no_new_privileges(first.no_new_privileges());
     process.set_rlimits(first.rlimits().clone());
+    process.set_oom_score_adj(first.oom_score_adj());
     let bounding =
         first.capabilities().as_ref().and_then(|c| c.bounding().clone()).unwrap_or_default();
     let set = if wish.privileged {
@@ -72,7 +73,7 @@ pub(crate) fn plan(
         bounding
     };
     process.set_capabilities(Some(config::capability_sets(&set, user.uid)));
-    let single_id = container.record.id_map.as_ref().is_some_and(IdMap::is_single);
+    let single_id = container.record.id_map.as_ref().is_some_and(IdMap::denies_groups);
     let program = plan_process(&process, single_id, stdio, size, die_with_parent)?;
     JoinPlan::new(pid, pidfd, container.record.cgroup().as_ref(), program)
 }

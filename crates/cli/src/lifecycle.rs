@@ -14,7 +14,7 @@ use crate::monitor::Company;
 use crate::monitor::words::{self, to_monitor};
 use crate::output;
 use crate::pause;
-use crate::signals::{self, has_handler};
+use crate::signals::{self, reaches};
 use crate::start;
 use crate::store::{Container, Halted, Record, Status, Store};
 
@@ -164,7 +164,7 @@ impl Asking {
         let held = container.hold()?;
         let mut is_deaf = false;
         if let Some((pid, pidfd)) = &held {
-            is_deaf = !has_handler(*pid, signal) && signal != libc::SIGKILL;
+            is_deaf = !reaches(*pid, signal) && signal != libc::SIGKILL;
             send_and_wake(store, &container, *pid, pidfd, signal)?;
         }
         let limit = u64::try_from(seconds).ok().map(Duration::from_secs);
@@ -293,7 +293,7 @@ pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<u8> {
                 wait_for_record(store, &id)?;
             }
             libc::SIGSTOP | libc::SIGCONT => {}
-            _ if has_handler(pid, signal) => {}
+            _ if reaches(pid, signal) => {}
             _ => output::note(&format!(
                 "{name} has no handler for {}, and PID 1 of a pid namespace receives only signals it handles: nothing happens",
                 signals::name(signal)

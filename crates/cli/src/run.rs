@@ -1,8 +1,8 @@
 //! `minibox run`: makes a container, starts it, and stays with it until it ends.
 
-use std::path::PathBuf;
+use std::fs;
 
-use minibox_runtime::{Choices, Error, Layer, Plan, Result, hints};
+use minibox_runtime::{Choices, Error, Layer, Result, hints};
 use oci_spec::runtime as oci;
 
 use crate::args::{CreateArgs, DryRun, RunArgs};
@@ -15,6 +15,8 @@ use crate::explain::Teller;
 use crate::foreground;
 use crate::monitor::Company;
 use crate::output;
+use crate::sharing;
+use crate::signals::pid_inside;
 use crate::start;
 use crate::store::{Record, Store};
 use crate::supervise;
@@ -52,17 +54,16 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
         let code = exit.shown_code();
         match &exit.note {
             Some(note) => output::note(note),
-            None => explain_end(&record, &spec, code),
+            None => explain_end(store, &record, &spec, code),
         }
         return Ok(code as u8);
     }
     if args.detach {
         let (_, pid) = start::launch(store, made, teller, Company::Nobody).inspect_err(forget)?;
         output::print(&format!("{}\n", record.id));
-        output::note(&format!(
-            "[{}] {pid}: the program's PID on this host; inside it is PID 1",
-            record.name
-        ));
+        let inside = pid_inside(pid).filter(|inside| *inside != pid);
+        let inside = inside.map_or_else(String::new, |pid| format!("; inside it is PID {pid}"));
+        output::note(&format!("[{}] {pid}: the program's PID on this host{inside}", record.name));
         return Ok(0);
     }
     let signals = supervise::catch_signals(true)?;
@@ -78,20 +79,20 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
     };
     let code = client::exit_code(attended, name);
     if let Some(code) = surprise {
-        explain_end(&record, &spec, code);
+        explain_end(store, &record, &spec, code);
     }
     Ok(code)
 }
 
 /// A word on an end that surprises.
-fn explain_end(record: &Record, spec: &oci::Spec, code: i32) {
+fn explain_end(store: &Store, record: &Record, spec: &oci::Spec, code: i32) {
     if code == 0 && !record.settings.interactive && is_shell(&record.command) {
         output::note(
             "a shell without -i has no input and ends at once; `minibox run -it ROOTFS sh` gives you one to type into",
         );
     }
     let denied = || {
-        let plan = birth::plan(record, spec, Choices::default()).ok()?;
+        let plan = birth::plan(store, record, spec, Choices::default()).ok()?;
         hints::denied_privileges(&plan)
     };
     if let Some(program) = Some(code).filter(|code| *code != 0).and_then(|_| denied()) {
@@ -117,38 +118,40 @@ fn dry_run(
     let name = args.name.as_deref().unwrap_or("dry-run");
     let scratch =
         tempfile::tempdir().map_err(|e| Error::of_io("make", &std::env::temp_dir(), &e))?;
-    let id_map = create::id_map(store);
-    let hostname = create::hostname(args, wishes, name);
+    let user = create::user_namespace(store, wishes)?;
+    let hostname = create::hostname(wishes, name);
     let files = create::own_files(scratch.path(), wishes, &hostname)?;
     let cgroup = create::cgroup_for(store, args, name)?;
     let place = config::Place {
-        id_map: id_map.as_ref(),
+        user: &user,
         cgroup: cgroup.as_ref().map(|c| c.path.as_str()),
         hostname: &hostname,
         files: &files,
     };
     let spec = config::build(args, wishes, &place);
+    let folder = scratch.path().join("LAYER");
+    fs::create_dir(&folder).map_err(|e| Error::of_io("make", &folder, &e))?;
     let layer = (!args.mounts.rw).then(|| Layer {
-        upper: PathBuf::from("LAYER/upper"),
-        work: PathBuf::from("LAYER/work"),
+        upper: folder.join("upper"),
+        work: folder.join("work"),
         volatile: args.rm,
     });
-    let plan = Plan::new(
-        &spec,
-        cgroup,
-        Choices {
-            layer,
-            console_size: terminal::size(),
-            die_with_parent: !monitored,
-            ..Choices::default()
-        },
-    )?;
+    let choices = Choices {
+        layer,
+        console_size: terminal::size(),
+        die_with_parent: !monitored,
+        init: args.program.init,
+        map_root: user.maps_mounts(),
+        ..Choices::default()
+    };
+    let plan = sharing::plan(store, &spec, cgroup, choices)?;
     let text = match form {
         DryRun::Plan => dryrun::plan(&plan),
-        DryRun::Sh => dryrun::script(&plan, &hostname, wishes.namespaces.host_network),
+        DryRun::Sh => dryrun::script(&plan, &hostname),
     };
     // The files of its own are not made: a script makes them where it makes its layer.
     let place = if matches!(form, DryRun::Sh) { "$LAYER" } else { "FILES" };
+    let text = text.replace(&folder.display().to_string(), "LAYER");
     output::print(&text.replace(&scratch.path().display().to_string(), place));
     Ok(0)
 }

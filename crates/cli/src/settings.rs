@@ -20,8 +20,8 @@ pub(crate) struct Settings {
     pub user: Option<String>,
     /// `--entrypoint`.
     pub entrypoint: Option<String>,
-    /// The network, as it was given: `none`, `host`, `container:ID`.
-    pub network: String,
+    /// Where its namespaces come from.
+    pub modes: Modes,
     /// `--init`.
     pub init: bool,
     pub labels: BTreeMap<String, String>,
@@ -64,6 +64,19 @@ pub(crate) enum Kind {
     },
     /// A filesystem in memory.
     Tmpfs,
+}
+
+/// Where its namespaces come from, as docker spells it: `private`, `host`, `container:ID`, and what else
+/// a kind knows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Modes {
+    /// `none` is a private one.
+    pub network: String,
+    pub pid: String,
+    pub ipc: String,
+    pub uts: String,
+    pub cgroup: String,
+    pub user: String,
 }
 
 /// When a container that has ended is started again.

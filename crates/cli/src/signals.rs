@@ -20,13 +20,24 @@ pub(crate) fn parse(flag: &str, text: &str) -> Result<i32> {
     full.parse::<Signal>().map(|signal| signal as i32).map_err(|_| wrong())
 }
 
-/// Does `pid` catch `signal`? From SigCgt of proc_pid_status(5).
-pub(crate) fn has_handler(pid: i32, signal: i32) -> bool {
+/// Does `signal` reach `pid`? The PID 1 of a pid namespace gets only what it catches or has blocked, to
+/// wait for it in another way: SigCgt and SigBlk of proc_pid_status(5).
+pub(crate) fn reaches(pid: i32, signal: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-    let caught = caught.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    // Unreadable means unknown, and then nothing is claimed.
-    caught.is_none_or(|mask| mask & (1 << (signal - 1)) != 0)
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let has = |name| {
+        let mask = field(name).and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        // Unreadable means unknown, and then nothing is claimed.
+        mask.is_none_or(|mask| mask & (1 << (signal - 1)) != 0)
+    };
+    has("SigCgt:") || has("SigBlk:") || pid_inside(pid) != Some(1)
+}
+
+/// The number of process `pid` in the pid namespace it lives in.
+pub(crate) fn pid_inside(pid: i32) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    numbers.split_whitespace().last()?.parse().ok()
 }
 
 /// Kills the process that `pidfd` holds. In a frozen `cgroup` of version 1 not even SIGKILL is heard before

@@ -36,7 +36,7 @@ pub(crate) fn launch(
             let folder = store.run_folder(&record.id);
             (pipes, choices.stdio) = Pipes::make(&folder, record.settings.interactive)?;
         }
-        Ok((birth::plan(&record, &spec, choices)?, pipes))
+        Ok((birth::plan(store, &record, &spec, choices)?, pipes))
     })();
     let (plan, pipes) = begun.inspect_err(|_| {
         // What failed before the program ran leaves nothing of a new container, not even the record.

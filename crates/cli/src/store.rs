@@ -460,14 +460,12 @@ impl Store {
         record.is_restarting = true;
         record.restarts += 1;
         self.save(record)?;
-        record.cgroup().map_or(Ok(()), |cgroup| cgroup.remove())
+        end_the_rest(record)
     }
 
     /// Removes what lives with the processes: cgroup, run folder, the file that names their PID.
     pub(crate) fn release(&self, record: &Record) -> Result<()> {
-        if let Some(cgroup) = record.cgroup() {
-            cgroup.remove()?;
-        }
+        end_the_rest(record)?;
         // Before its first start whatever lies there is somebody else's.
         if let Some(file) = record.settings.pidfile.as_ref().filter(|_| record.started.is_some()) {
             let _ = fs::remove_file(file);
@@ -560,6 +558,12 @@ impl Record {
         self.id.get(..12).unwrap_or(&self.id)
     }
 
+    /// What ids on the disk are inside, where they are not the same: root maps the mounts of a container in
+    /// a user namespace, so that they are.
+    pub(crate) fn ids_on_disk(&self) -> Option<&IdMap> {
+        self.id_map.as_ref().filter(|_| idmap::needs_user_namespace())
+    }
+
     /// Its cgroup, where it has one.
     pub(crate) fn cgroup(&self) -> Option<Cgroup> {
         Cgroup::at(&Layout::detect(), self.cgroup.as_deref()?).ok()
@@ -634,23 +638,44 @@ impl Container {
     }
 }
 
+/// Ends what a container whose first process has ended left running, and removes its cgroup. In a pid
+/// namespace of its own the kernel has done so already.
+fn end_the_rest(record: &Record) -> Result<()> {
+    match record.cgroup() {
+        Some(cgroup) => cgroup.remove(),
+        None if record.settings.modes.pid != "private" => kill_all_of(&record.id),
+        None => Ok(()),
+    }
+}
+
 /// Is this what [`Store::create`] gives out?
 pub(crate) fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Kills whatever lives in the mount namespace of container `id`, and waits for it: the way where no
-/// readable file tells its PID 1. Such a process has the container's own hosts file mounted, and is not
+/// readable file tells its PID 1. Such a process has the container's own hostname file mounted, and is not
 /// of this mount namespace, as an administrator would be who has mounted something of it to look at.
 pub(crate) fn kill_all_of(id: &str) -> Result<()> {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::{AsFd, AsRawFd};
     if !is_id(id) {
         return Ok(());
     }
-    let own_file = format!("/containers/{id}/hosts");
+    // One that is about to be killed may have had children; but what cannot be killed is not waited for.
+    for _ in 0..10 {
+        if !kill_once(&format!("/containers/{id}/hostname"))? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Was there anything that has `own_file` mounted?
+fn kill_once(own_file: &str) -> Result<bool> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::{AsFd, AsRawFd};
     let namespace = |folder: &Path| fs::read_link(folder.join("ns/mnt")).ok();
     let ours = namespace(Path::new("/proc/self"));
+    let mut found = false;
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
@@ -659,15 +684,16 @@ pub(crate) fn kill_all_of(id: &str) -> Result<()> {
         // Looked at after it is held, so that it cannot be another process by now.
         let mounts = fs::read_to_string(entry.path().join("mountinfo")).unwrap_or_default();
         let roots = mounts.lines().filter_map(|line| line.split(' ').nth(3));
-        let lives_there = roots.into_iter().any(|root| root.ends_with(&own_file));
+        let lives_there = roots.into_iter().any(|root| root.ends_with(own_file));
         if lives_there && namespace(&entry.path()) != ours {
+            found = true;
             sys::pidfd_send_signal(pidfd.as_raw_fd(), libc::SIGKILL)
                 .map_err(|fault| Error::of_fault(format!("cannot kill process {pid}"), fault))?;
             let mut polled = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut polled, PollTimeout::from(5000_u16));
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Removes a folder with all in it; nothing there is success. Files of subordinate ids are removed from

@@ -16,7 +16,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::ending::{Ended, reap};
 use crate::output;
-use crate::signals::{self, has_handler};
+use crate::signals::{self, reaches};
 use crate::store::Record;
 use crate::terminal::{self, RawMode};
 
@@ -284,7 +284,7 @@ pub(crate) fn explain_and_send(
     send: impl Fn(Signal),
 ) {
     let again = second_chance.is_some_and(|first| first.elapsed() < Duration::from_secs(2));
-    let heard = has_handler(pid, signal as i32);
+    let heard = reaches(pid, signal as i32);
     if signal == Signal::SIGINT && again && !heard {
         output::note("second Ctrl-C: the container is killed");
         return send(Signal::SIGKILL);

@@ -11,8 +11,8 @@ use nix::errno::Errno;
 use crate::error::{Blame, Error};
 use crate::hints;
 use crate::line::Message;
-use crate::mounts::{MountPlan, Source};
-use crate::plan::{JoinPlan, Plan, RootMount};
+use crate::mounts::{MappedMount, MountPlan, Source};
+use crate::plan::{JoinPlan, Plan, RootMount, clone_names};
 use crate::process::{NOT_FOUND, ProcessPlan};
 use crate::step::Step;
 use crate::sys::{Fault, MountChange};
@@ -87,7 +87,9 @@ impl MountPlan {
     pub fn source_name(&self) -> String {
         match &self.source {
             Source::Fresh { fstype, .. } => text(fstype),
-            Source::Bind { path, .. } => text(path),
+            Source::Bind { path, .. }
+            | Source::Mapped(MappedMount { path, .. })
+            | Source::OfProcess { path, .. } => text(path),
         }
     }
 
@@ -100,16 +102,19 @@ impl MountPlan {
                 let all = format!("{}{comma}{data}", attributes(self.change));
                 (text(fstype), vec![String::from("-t"), text(fstype), String::from("-o"), all])
             }
-            Source::Bind { path, recursive } => {
+            Source::Bind { path, recursive }
+            | Source::Mapped(MappedMount { path, recursive, .. }) => {
                 let word = if *recursive { "--rbind" } else { "--bind" };
                 (text(path), vec![String::from(word)])
             }
+            Source::OfProcess { path, .. } => (text(path), vec![String::from("--bind")]),
         }
     }
 
     /// Is it a bind that becomes read-only?
     pub fn is_readonly_bind(&self) -> bool {
-        matches!(self.source, Source::Bind { .. }) && self.change.set & libc::MOUNT_ATTR_RDONLY != 0
+        !matches!(self.source, Source::Fresh { .. })
+            && self.change.set & libc::MOUNT_ATTR_RDONLY != 0
     }
 }
 
@@ -130,6 +135,12 @@ fn take(mount: &MountPlan) -> String {
                 quoted(path),
                 attributes(mount.change)
             )
+        }
+        Source::Mapped(mapped) => {
+            format!("mount_setattr({}, {})", quoted(&mapped.path), attributes(mount.change))
+        }
+        Source::OfProcess { path, .. } => {
+            format!("setns(its mount namespace); open_tree({}); setns(back)", quoted(path))
         }
     }
 }
@@ -158,12 +169,27 @@ fn call_of_join(plan: &JoinPlan, step: Step) -> String {
 
 fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
     match step {
-        Step::OpenRoot => format!("open({}, O_PATH|O_DIRECTORY)", quoted(&plan.root.attach_at)),
+        Step::OpenRoot => format!("open({}, O_PATH|O_DIRECTORY)", quoted(&plan.root.lower)),
         Step::MakeCgroup => {
             let path = plan.cgroup.as_ref().map_or("", |c| &c.path);
             format!("mkdir(\"{path}\") in each hierarchy, then write its limits and device list")
         }
-        Step::Clone => format!("clone3({})", plan.clone_flag_names().join("|")),
+        Step::MapMounts => {
+            let names: Vec<String> = plan.mapped().map(|mapped| text(&mapped.path)).collect();
+            format!("mount_setattr({}, MOUNT_ATTR_IDMAP)", names.join(" "))
+        }
+        Step::Clone => {
+            let mut flags = clone_names(plan.clone_flags);
+            if plan.joins.is_empty() {
+                return format!("clone3({})", flags.join("|"));
+            }
+            flags.push("CLONE_PARENT");
+            format!("clone3(), and there, after joining, clone3({})", flags.join("|"))
+        }
+        Step::Join => plan.joins.get(index).map_or(String::new(), |join| {
+            let path = join.path.display().to_string();
+            format!("setns({path:?}, {})", clone_names(join.flag as u64).join("|"))
+        }),
         Step::MapIds => plan.id_map.as_ref().map_or(String::new(), |map| {
             let ranges: Vec<String> =
                 map.uids.iter().map(|r| format!("{} {} {}", r.inside, r.outside, r.size)).collect();
@@ -172,7 +198,7 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
                 ranges.join("; ")
             )
         }),
-        Step::Release if plan.id_map.is_some() => String::from("read(line)"),
+        Step::Release if plan.maps_ids() => String::from("read(line)"),
         Step::EnterCgroup => {
             let doors = plan.cgroup_doors.len();
             let enter = if doors > 0 {
@@ -189,11 +215,14 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
                 format!("fsmount(\"overlay\", {:?})", options(pairs))
             }
             RootMount::Folder { .. } => {
-                format!("open_tree({}, OPEN_TREE_CLONE)", quoted(&plan.root.attach_at))
+                format!("open_tree({}, OPEN_TREE_CLONE)", quoted(&plan.root.lower))
             }
         },
         Step::TakeMounts => plan.mounts.get(index).map_or(String::new(), take),
-        Step::PivotRoot => String::from("pivot_root(\".\", \".\"); umount2(\".\", MNT_DETACH)"),
+        Step::PivotRoot => format!(
+            "move_mount(the root, {}); pivot_root(\".\", \".\"); umount2(\".\", MNT_DETACH)",
+            quoted(&plan.root.attach_at)
+        ),
         Step::AttachMounts => match plan.mounts.get(index) {
             Some(m) => format!("move_mount({}, {})", m.source_name(), quoted(&m.place.path)),
             None => format!("mkdir({}), where it is missing", quoted(&plan.process.cwd)),
@@ -271,6 +300,11 @@ fn call_of_process(process: &ProcessPlan, step: Step, index: usize) -> String {
         }
         Step::Workdir => format!("chdir({})", quoted(&process.cwd)),
         Step::NoNewPrivileges => String::from("prctl(PR_SET_NO_NEW_PRIVS, 1)"),
+        Step::OomScore => format!(
+            "write(\"/proc/self/oom_score_adj\", {})",
+            process.oom_score_adj.as_deref().map(quoted).unwrap_or_default()
+        ),
+        Step::Init => String::from("clone3(); setpgid(0, 0)"),
         Step::Stdio => String::from("dup3(…, 0); dup3(…, 1); dup3(…, 2)"),
         Step::Exec => {
             format!("execve({}, {})", program(process, index), list(process.argv.strings()))
@@ -287,20 +321,6 @@ fn program(process: &ProcessPlan, index: usize) -> String {
     }
 }
 
-/// The CLONE_NEW* names of `flags`.
-fn clone_names(flags: u64) -> Vec<&'static str> {
-    let names = [
-        (libc::CLONE_NEWUSER, "CLONE_NEWUSER"),
-        (libc::CLONE_NEWNS, "CLONE_NEWNS"),
-        (libc::CLONE_NEWPID, "CLONE_NEWPID"),
-        (libc::CLONE_NEWNET, "CLONE_NEWNET"),
-        (libc::CLONE_NEWIPC, "CLONE_NEWIPC"),
-        (libc::CLONE_NEWUTS, "CLONE_NEWUTS"),
-        (libc::CLONE_NEWCGROUP, "CLONE_NEWCGROUP"),
-    ];
-    names.iter().filter(|(flag, _)| flags & *flag as u64 != 0).map(|(_, name)| *name).collect()
-}
-
 /// clone3 itself failed.
 pub fn clone_failed(plan: &Plan, fault: Fault) -> Error {
     let error = Error::new("cannot make a process with namespaces of its own")
@@ -311,6 +331,15 @@ pub fn clone_failed(plan: &Plan, fault: Fault) -> Error {
         Some(hint) => error.hint(hint),
         None => error,
     }
+}
+
+/// A mount could not be mapped.
+pub fn map_failed(mapped: &MappedMount, fault: Fault) -> Error {
+    Error::new(format!("cannot map the owners of {}", text(&mapped.path)))
+        .step(Step::MapMounts)
+        .call(format!("{}({}, MOUNT_ATTR_IDMAP)", fault.call, quoted(&mapped.path)))
+        .errno(fault.errno)
+        .hint("without a user namespace of its own (--userns host) the container needs no map")
 }
 
 /// What a report of failure by the child `pid` means; that child is still there.
@@ -333,6 +362,9 @@ pub fn failure(subject: Subject<'_>, message: &Message, pid: i32) -> Error {
         let root = hints::root_of(pid).or(bare);
         return exec_failed(process, root.as_ref(), lack, message);
     }
+    if let (Step::Clone, Subject::Container(plan)) = (step, subject) {
+        return clone_failed(plan, Fault { call: "clone3", errno });
+    }
     let described = call(subject, step, index);
     let failed = message.call();
     let call =
@@ -343,6 +375,14 @@ pub fn failure(subject: Subject<'_>, message: &Message, pid: i32) -> Error {
         {
             let mount = &plan.mounts[index];
             format!("cannot mount {} on {}", mount.source_name(), text(&mount.place.path))
+        }
+        (Subject::Container(plan), Step::Join) if index < plan.joins.len() => {
+            let join = &plan.joins[index];
+            format!("cannot join the {} namespace {}", join.kind, join.path.display())
+        }
+        (_, Step::OomScore) => {
+            let score = process.oom_score_adj.as_deref().map(text).unwrap_or_default();
+            format!("cannot set oom_score_adj to {score}")
         }
         (_, Step::Workdir) => format!("cannot enter the working directory {}", text(&process.cwd)),
         _ => format!("cannot {}", step.about().title),

@@ -11,7 +11,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use crate::error::Blame;
-use crate::idmap::IdMap;
+use crate::idmap::{IdMap, Range};
+use crate::mounts::MountPlan;
 use crate::plan::Plan;
 use crate::process::ProcessPlan;
 use crate::step::Step;
@@ -61,8 +62,14 @@ pub fn step_failed(plan: &Plan, step: Step, index: usize, errno: Errno) -> Optio
     }
     match (step, errno) {
         (Step::AttachMounts, Errno::ELOOP) => Some("this root filesystem brings a link where a folder must be; such images try to reach the host".into()),
+        (Step::TakeRoot, Errno::EINVAL) if !plan.root.mapped.is_empty() => Some("an overlay of mapped layers needs Linux 5.19; --rw needs no overlay".into()),
         (Step::TakeRoot, Errno::EINVAL) => Some("try --rw to use the folder itself, without an overlay".into()),
         (Step::Hostname, Errno::EINVAL) => Some("choose a shorter one with -h NAME".into()),
+        (Step::TakeMounts, Errno::EPERM)
+            if plan.mounts.get(index).is_some_and(MountPlan::is_of_process) =>
+        {
+            Some("it belongs to a container in another user namespace; what it shares, only containers in that one can use".into())
+        }
         (Step::TakeMounts, Errno::ENODEV) => plan.mounts.get(index).map(|m| format!("is the {} module loaded?", m.source_name())),
         _ => of_step(step, errno),
     }
@@ -81,7 +88,9 @@ fn unmapped_owner(plan: &Plan, map: &IdMap, place: Option<&Path>) -> Option<Stri
     ancestors.reverse();
     ancestors.into_iter().find_map(|path| {
         let uid = std::fs::symlink_metadata(&path).ok()?.uid();
-        let mapped = map.uids.iter().any(|r| uid >= r.outside && uid - r.outside < r.size);
+        // On a mapped mount the ids are the container's own.
+        let first = |r: &Range| if plan.root.mapped.is_empty() { r.outside } else { r.inside };
+        let mapped = map.uids.iter().any(|r| uid >= first(r) && uid - first(r) < r.size);
         (!mapped).then(|| {
             let path = path.display();
             format!("{path} belongs to uid {uid} of the host, which is not mapped into this container; run as root, or make it yours with chown")

@@ -1,10 +1,16 @@
 //! User namespaces: which ids inside stand for which outside, user_namespaces(7).
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
 use nix::errno::Errno;
-use nix::unistd::{Gid, Uid};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Gid, Pid, Uid};
+use oci_spec::runtime::LinuxIdMapping;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -22,6 +28,13 @@ pub struct Range {
     pub size: u32,
 }
 
+impl Range {
+    /// A mapping of config.json.
+    pub fn of_spec(mapping: &LinuxIdMapping) -> Range {
+        Range { inside: mapping.container_id(), outside: mapping.host_id(), size: mapping.size() }
+    }
+}
+
 /// The two maps of a user namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdMap {
@@ -36,18 +49,19 @@ pub fn needs_user_namespace() -> bool {
     !Uid::effective().is_root()
 }
 
-/// The first subordinate range of the caller in `file` (/etc/subuid or /etc/subgid, subuid(5)).
-fn subordinate(file: &str, name: Option<&str>, uid: u32) -> Option<Range> {
-    let text = std::fs::read_to_string(file).ok()?;
-    text.lines().find_map(|line| {
+/// The subordinate ranges of whoever is called one of `owners` in `file` (/etc/subuid or /etc/subgid,
+/// subuid(5)), each as it would be mapped behind an id of one's own.
+pub fn subordinate(file: &str, owners: &[&str]) -> Vec<Range> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let range = |line: &str| {
         let mut fields = line.trim().split(':');
-        let owner = fields.next()?;
-        if Some(owner) != name && owner != uid.to_string() {
+        if !owners.contains(&fields.next()?) {
             return None;
         }
         let (outside, size) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
         (size > 0).then_some(Range { inside: 1, outside, size })
-    })
+    };
+    text.lines().filter_map(range).collect()
 }
 
 /// The caller's name: from /etc/passwd, else what his session says (he may come from a directory
@@ -72,10 +86,10 @@ impl IdMap {
         let (uid, gid) = (Uid::effective(), Gid::effective());
         let own = |outside| vec![Range { inside: 0, outside, size: 1 }];
         let mut map = IdMap { uids: own(uid.as_raw()), gids: own(gid.as_raw()) };
-        let name = caller_name(uid.as_raw());
-        let uids = subordinate("/etc/subuid", name.as_deref(), uid.as_raw());
-        let gids = subordinate("/etc/subgid", name.as_deref(), uid.as_raw());
-        let why = match (uids, gids) {
+        let (name, number) = (caller_name(uid.as_raw()), uid.to_string());
+        let owners = [name.as_deref().unwrap_or(&number), &number];
+        let first = |file| subordinate(file, &owners).first().copied();
+        let why = match (first("/etc/subuid"), first("/etc/subgid")) {
             (Some(uids), Some(gids)) if in_path("newuidmap") && in_path("newgidmap") => {
                 map.uids.push(uids);
                 map.gids.push(gids);
@@ -87,9 +101,30 @@ impl IdMap {
         (map, Some(String::from(why)))
     }
 
-    /// Only one id is mapped, so that changing groups is not allowed inside.
+    /// The maps of the user namespace that process `pid` lives in, as they look from the caller's.
+    pub fn of_process(pid: i32) -> Result<IdMap> {
+        let ranges = |file: &str| {
+            let path = format!("/proc/{pid}/{file}");
+            let text = std::fs::read_to_string(&path);
+            text.map(|text| parse(&text)).map_err(|e| Error::of_io("read", path.as_ref(), &e))
+        };
+        Ok(IdMap { uids: ranges("uid_map")?, gids: ranges("gid_map")? })
+    }
+
+    /// One user and one group are mapped.
     pub fn is_single(&self) -> bool {
-        self.uids.iter().map(|r| r.size).sum::<u32>() == 1
+        let is_one = |ranges: &[Range]| matches!(ranges, [range] if range.size == 1);
+        is_one(&self.uids) && is_one(&self.gids)
+    }
+
+    /// A plain user has mapped nobody but himself, so that groups cannot be changed inside.
+    pub fn denies_groups(&self) -> bool {
+        self.is_single() && needs_user_namespace()
+    }
+
+    /// There is an id 0 inside.
+    pub fn has_root(&self) -> bool {
+        [&self.uids, &self.gids].iter().all(|ranges| IdMap::outside(ranges, 0).is_some())
     }
 
     /// The host's id for `inside` in `ranges`.
@@ -162,41 +197,99 @@ pub fn in_user_namespace(
     map: &IdMap,
     work: impl FnOnce() -> std::result::Result<(), Errno>,
 ) -> Result<()> {
-    let (ours, theirs) =
-        std::os::unix::net::UnixStream::pair().map_err(|e| Error::new(e.to_string()))?;
+    let inside = |line: &UnixStream| {
+        // Where nobody is root inside, the process still has all capabilities.
+        let become_root =
+            || !map.has_root() || sys::setgid(0).and_then(|()| sys::setuid(0)).is_ok();
+        if hear(line) && become_root() {
+            work().err().map_or(0, |errno| errno as i32)
+        } else {
+            Errno::EPERM as i32
+        }
+    };
+    beside(libc::CLONE_NEWUSER, inside, |pid, line| {
+        map.write(pid)?;
+        say(line);
+        Ok(())
+    })
+}
+
+/// A user namespace with `map` and nobody in it, for mounts whose owners it is to map.
+pub fn user_namespace(map: &IdMap) -> Result<OwnedFd> {
+    let inside = |line: &UnixStream| {
+        hear(line);
+        0
+    };
+    beside(libc::CLONE_NEWUSER, inside, |pid, _| {
+        map.write(pid)?;
+        let path = format!("/proc/{pid}/ns/user");
+        let namespace = File::open(&path).map_err(|e| Error::of_io("open", path.as_ref(), &e))?;
+        Ok(namespace.into())
+    })
+}
+
+/// The maps of an existing user namespace, as they look from the caller's.
+pub fn of_namespace(namespace: &OwnedFd) -> Result<IdMap> {
+    let inside = |line: &UnixStream| {
+        if let Err(fault) = sys::setns(namespace.as_raw_fd(), libc::CLONE_NEWUSER) {
+            return fault.errno as i32;
+        }
+        say(line);
+        hear(line);
+        0
+    };
+    beside(0, inside, |pid, line| {
+        // Where it could not join, its answer tells why.
+        hear(line);
+        IdMap::of_process(pid)
+    })
+}
+
+/// The lines of /proc/PID/uid_map.
+fn parse(text: &str) -> Vec<Range> {
+    let range = |line: &str| {
+        let mut fields = line.split_whitespace().map(|field| field.parse().ok());
+        Some(Range { inside: fields.next()??, outside: fields.next()??, size: fields.next()?? })
+    };
+    text.lines().filter_map(range).collect()
+}
+
+/// Waits for a word from the other side; false where it is gone.
+fn hear(mut line: &UnixStream) -> bool {
+    line.read_exact(&mut [0]).is_ok()
+}
+
+fn say(mut line: &UnixStream) {
+    let _ = line.write_all(b".");
+}
+
+/// Makes a process with `flags` (CLONE_NEW*) for a moment: it does `inside` and answers with an errno,
+/// the caller meanwhile does `outside`, and the line between them closes when either is done.
+///
+/// One thread, so the process may allocate; it never runs a container's program.
+fn beside<T>(
+    flags: i32,
+    inside: impl FnOnce(&UnixStream) -> i32,
+    outside: impl FnOnce(i32, &UnixStream) -> Result<T>,
+) -> Result<T> {
     let failed = |errno: Errno| Error::new("cannot work inside a user namespace").errno(errno);
+    let (ours, theirs) = UnixStream::pair().map_err(|e| Error::new(e.to_string()))?;
     let what = "cannot make a user namespace";
-    match sys::clone3(libc::CLONE_NEWUSER as u64, None)
+    match sys::clone3(flags as u64, None)
         .map_err(|fault| Error::of_fault(what, fault).step(Step::Clone))?
     {
         Forked::Child => {
-            use std::io::Read;
             drop(ours);
-            // One thread, so malloc is usable here; this child never runs a container's program.
-            let released = (&theirs).read_exact(&mut [0]).is_ok();
-            let done = released && sys::setgid(0).and_then(|()| sys::setuid(0)).is_ok();
-            let errno = if done {
-                work().err().map_or(0, |errno| errno as i32)
-            } else {
-                Errno::EPERM as i32
-            };
-            sys::exit_now(errno)
+            sys::exit_now(inside(&theirs))
         }
         Forked::Parent { pid, pidfd: _ } => {
-            use std::io::Write;
             drop(theirs);
-            let mapped = map.write(pid);
-            if mapped.is_ok() {
-                let _ = (&ours).write_all(b".");
-            }
+            let done = outside(pid, &ours);
             drop(ours);
-            let status =
-                nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).map_err(failed)?;
-            mapped?;
-            match status {
-                nix::sys::wait::WaitStatus::Exited(_, 0) => Ok(()),
-                nix::sys::wait::WaitStatus::Exited(_, errno) => Err(failed(Errno::from_raw(errno))),
-                _ => Err(failed(Errno::EINTR)),
+            match (done, waitpid(Pid::from_raw(pid), None).map_err(failed)?) {
+                (done, WaitStatus::Exited(_, 0)) | (done @ Err(_), _) => done,
+                (Ok(_), WaitStatus::Exited(_, errno)) => Err(failed(Errno::from_raw(errno))),
+                (Ok(_), _) => Err(failed(Errno::EINTR)),
             }
         }
     }
@@ -205,6 +298,15 @@ pub fn in_user_namespace(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn maps_are_read_as_the_kernel_writes_them() {
+        let text = "         0       1000          1\n         1     100000      65536\n";
+        let ranges = parse(text);
+        assert_eq!(ranges[1], Range { inside: 1, outside: 100_000, size: 65536 });
+        assert_eq!((ranges.len(), parse(&lines(&ranges))), (2, ranges));
+        assert!(parse("0 1\n").is_empty());
+    }
 
     #[test]
     fn ids_are_translated_range_by_range() {

@@ -5,7 +5,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 use std::convert::Infallible;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 use libc::AT_FDCWD;
 use nix::errno::Errno;
@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use crate::line::{Line, Told};
 use crate::mounts::{MountPlan, mask_path, readonly_path};
 use crate::plan::{Plan, RootMount, RootPlan};
+use crate::process::set_groups;
 use crate::step::Step;
 use crate::sys::{self, Fault, MountChange, Sys};
 use crate::{cgroup, devices};
@@ -23,10 +24,26 @@ pub fn run(plan: &Plan, line: Line, taken: &mut [RawFd]) -> ! {
     sys::exit_now(125)
 }
 
+/// The middle process's part, where there is something to join: see [`crate::middle`].
+pub fn join(plan: &Plan, line: Line) -> Result<(), Told> {
+    plan.process.set_oom_score(line)?;
+    for (index, join) in plan.joins.iter().enumerate() {
+        line.at(Step::Join, index, || {
+            // Processes in there may see this one from now on; they must not look into it.
+            sys::set_dumpable(false)?;
+            sys::setns(join.namespace.as_raw_fd(), join.flag)
+        })?;
+    }
+    Ok(())
+}
+
 fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, Told> {
     // Ids first: until the parent has written the maps, this process is nobody and may do nothing.
     line.at(Step::Release, 0, || release(plan, line))?;
-    plan.process.detach_from_caller(line, &[])?;
+    plan.process.detach_from_caller(line, &plan.descriptors)?;
+    if plan.joins.is_empty() {
+        plan.process.set_oom_score(line)?;
+    }
 
     // While cgroupfs can still be reached by the host's paths; the namespace after the move.
     line.at(Step::EnterCgroup, 0, || {
@@ -34,8 +51,8 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
         if plan.new_cgroup_namespace { sys::unshare(libc::CLONE_NEWCGROUP) } else { Ok(()) }
     })?;
 
-    if let Some(map) = &plan.id_map {
-        line.at(Step::BecomeRoot, 0, || become_root(map.is_single()))?;
+    if let Some(map) = plan.id_map.as_ref().filter(|map| map.has_root()) {
+        line.at(Step::BecomeRoot, 0, || become_root(map.denies_groups()))?;
     }
 
     // Mounts in three movements: take while the host is in sight, swap the root, attach inside.
@@ -44,7 +61,7 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
     for (index, mount) in plan.mounts.iter().enumerate() {
         taken[index] = line.at(Step::TakeMounts, index, || mount.take())?;
     }
-    line.at(Step::PivotRoot, 0, || pivot(root))?;
+    line.at(Step::PivotRoot, 0, || pivot(root, &plan.root))?;
     for (index, mount) in plan.mounts.iter().enumerate() {
         line.at(Step::AttachMounts, index, || mount.attach(taken[index]))?;
     }
@@ -98,7 +115,7 @@ fn release(plan: &Plan, line: Line) -> Sys<()> {
     if plan.process.die_with_parent {
         sys::set_pdeathsig(libc::SIGKILL)?;
     }
-    if plan.id_map.is_some() && !line.wait() {
+    if plan.maps_ids() && !line.wait() {
         // The parent could not map the ids and says why itself; or it is gone.
         return Err(Fault::new("recv", Errno::EPIPE));
     }
@@ -106,10 +123,10 @@ fn release(plan: &Plan, line: Line) -> Sys<()> {
 }
 
 /// Id 0 of the user namespace; the caller's groups mean nothing inside.
-pub fn become_root(single_id: bool) -> Sys<()> {
+pub fn become_root(keep_groups: bool) -> Sys<()> {
     sys::setgid(0)?;
-    if !single_id {
-        sys::setgroups(&[])?;
+    if !keep_groups {
+        set_groups(&[])?;
     }
     sys::setuid(0)
 }
@@ -120,32 +137,51 @@ pub fn make_private() -> Sys<()> {
     sys::mount_setattr(AT_FDCWD, c"/", true, private)
 }
 
-/// The root as a mount, attached over the folder it shows: pivot_root(2) wants it attached somewhere.
+/// The root as a detached mount.
 pub fn take_root(root: &RootPlan) -> Sys<RawFd> {
-    let mount = match &root.mount {
+    match &root.mount {
         RootMount::Folder { recursive } => {
-            let mount = sys::open_tree_clone(AT_FDCWD, &root.attach_at, *recursive)?;
+            let mount = match root.mapped.first() {
+                Some(mapped) => mapped.mount.as_raw_fd(),
+                None => sys::open_tree_clone(AT_FDCWD, &root.lower, *recursive)?,
+            };
             let change = MountChange { set: root.attributes, ..MountChange::default() };
             sys::mount_setattr(mount, c"", *recursive, change)?;
-            mount
+            Ok(mount)
         }
         RootMount::Overlay { options, lower_is_cwd } => {
             if *lower_is_cwd {
-                sys::chdir(&root.attach_at)?;
+                sys::chdir(&root.lower)?;
             }
-            MountPlan::take_fresh(c"overlay", options, root.attributes)?
+            // Before Linux 6.15 an overlay takes no layer that is attached nowhere.
+            for layer in &root.mapped {
+                attach(layer.mount.as_raw_fd(), root)?;
+            }
+            let mount = MountPlan::take_fresh(c"overlay", options, root.attributes)?;
+            // One on top of the other, so back in reverse: the old root must go with nothing on it.
+            for layer in root.mapped.iter().rev() {
+                sys::fchdir(layer.mount.as_raw_fd())?;
+                sys::detach_here()?;
+            }
+            Ok(mount)
         }
-    };
-    let place = sys::openat2(AT_FDCWD, &root.attach_at, libc::O_PATH | libc::O_DIRECTORY, 0, 0)?;
+    }
+}
+
+/// pivot_root(2) wants the new root attached somewhere.
+fn attach(mount: RawFd, root: &RootPlan) -> Sys<()> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let place = sys::openat2(AT_FDCWD, &root.attach_at, flags, 0, 0)?;
     sys::move_mount(mount, place)?;
     sys::close(place);
-    Ok(mount)
+    Ok(())
 }
 
 /// From here on `/` is the container's. The old root lies over it for one call, then it is gone.
-pub fn pivot(root: RawFd) -> Sys<()> {
-    sys::fchdir(root)?;
-    sys::close(root);
+pub fn pivot(mount: RawFd, root: &RootPlan) -> Sys<()> {
+    attach(mount, root)?;
+    sys::fchdir(mount)?;
+    sys::close(mount);
     sys::pivot_root_here()?;
     sys::detach_here()?;
     sys::chdir(c"/")

@@ -11,6 +11,7 @@ use crate::describe::Subject;
 use crate::error::{Error, Result};
 use crate::init::become_root;
 use crate::line::{Line, Listening, Told};
+use crate::middle;
 use crate::plan::JoinPlan;
 use crate::spawn::{Child, Event, Parents, Running, Watch};
 use crate::step::Step;
@@ -33,9 +34,12 @@ pub fn start(
     if plan.namespaces & libc::CLONE_NEWUSER != 0 {
         // A middle process enters the user namespace: the parent must keep its own.
         return match sys::clone3(0, cgroup).map_err(failed)? {
-            Forked::Child => be_the_middle(plan, parents.childs_line()),
+            Forked::Child => {
+                let line = parents.childs_line();
+                middle::run(line, 0, || join_from_the_middle(plan, line), || run(plan, line, 0))
+            }
             Forked::Parent { pid, pidfd: _ } => {
-                parents.collect(Subject::Join(plan), Child::OfMiddle(pid), Ok(()), watch)
+                parents.collect(Subject::Join(plan), Child::OfMiddle(pid), tell_birth, watch)
             }
         };
     }
@@ -55,30 +59,24 @@ pub fn start(
     enter(own).map_err(joined)?;
     match forked.map_err(failed)? {
         Forked::Parent { pid, pidfd } => {
-            let prepared = watch(&Event::Born { pid });
-            parents.collect(Subject::Join(plan), Child::Ours { pid, pidfd }, prepared, watch)
+            parents.collect(Subject::Join(plan), Child::Ours { pid, pidfd }, tell_birth, watch)
         }
         Forked::Child => unreachable!("the child never returns"),
     }
 }
 
-/// CHILD: the middle process, which joins everything and makes a sibling that is born inside.
-fn be_the_middle(plan: &JoinPlan, line: Line) -> ! {
-    trial::entered_child();
-    let made = line.at(Step::Join, 0, || {
+fn tell_birth(pid: i32, watch: &mut Watch<'_>) -> Result<()> {
+    watch(&Event::Born { pid })
+}
+
+/// CHILD: the middle process's part.
+fn join_from_the_middle(plan: &JoinPlan, line: Line) -> std::result::Result<(), Told> {
+    plan.process.set_oom_score(line)?;
+    line.at(Step::Join, 0, || {
         sys::set_dumpable(false)?;
         cgroup::enter(&plan.doors)?;
-        sys::setns(plan.target.as_raw_fd(), plan.namespaces)?;
-        sys::clone3(libc::CLONE_PARENT as u64, None)
-    });
-    match made {
-        Ok(Forked::Child) => run(plan, line, 0),
-        Ok(Forked::Parent { pid, .. }) => {
-            line.born(pid);
-            sys::exit_now(0)
-        }
-        Err(Told) => sys::exit_now(125),
-    }
+        sys::setns(plan.target.as_raw_fd(), plan.namespaces)
+    })
 }
 
 /// CHILD: joins `namespaces` and becomes the program.
@@ -94,6 +92,7 @@ fn be_born(plan: &JoinPlan, line: Line, namespaces: i32) -> std::result::Result<
     }
     plan.process.detach_from_caller(line, &[plan.target.as_raw_fd()])?;
     if namespaces != 0 {
+        plan.process.set_oom_score(line)?;
         // By the host's paths, so before the mount namespace changes.
         line.at(Step::EnterCgroup, 0, || cgroup::enter(&plan.doors))?;
         line.at(Step::Join, 0, || {
@@ -101,8 +100,8 @@ fn be_born(plan: &JoinPlan, line: Line, namespaces: i32) -> std::result::Result<
             sys::setns(plan.target.as_raw_fd(), namespaces)
         })?;
     }
-    if plan.namespaces & libc::CLONE_NEWUSER != 0 {
-        line.at(Step::BecomeRoot, 0, || become_root(plan.single_id))?;
+    if let Some(map) = plan.id_map.as_ref().filter(|map| map.has_root()) {
+        line.at(Step::BecomeRoot, 0, || become_root(map.denies_groups()))?;
     }
     let terminal = plan.process.open_console(line)?;
     Err(plan.process.become_program(line, terminal))

@@ -14,6 +14,9 @@
 //!                              └─▶ child:  init.rs ▶ process.rs ──▶ execve
 //! ```
 //!
+//! Where namespaces of another container are shared, [`middle`] comes before [`init`]; with an init,
+//! [`reaper`] is what PID 1 does while the program runs.
+//!
 //! Beside them stand [`step`], the table of everything that happens, in order and with reasons; one
 //! file per concern ([`mounts`], [`devices`], [`capabilities`], [`rlimits`], [`user`], [`idmap`],
 //! [`cgroup`]), each with `plan` for the parent and the rest for the child; [`line`], over which the
@@ -37,11 +40,13 @@ pub mod idmap;
 pub mod init;
 pub mod join;
 pub mod line;
+pub mod middle;
 pub mod mounts;
 pub mod pid_namespace;
 pub mod plan;
 pub mod probe;
 pub mod process;
+pub mod reaper;
 pub mod rlimits;
 pub mod spawn;
 pub mod spec;

@@ -4,14 +4,17 @@
 //! mount before pivot_root(2); its place is opened after it, when no path can lead outside any more.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::RawFd;
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Component, Path};
 
 use libc::{AT_FDCWD, c_int};
 use nix::errno::Errno;
-use oci_spec::runtime::Mount;
+use oci_spec::runtime::{LinuxIdMapping, Mount};
 
 use crate::error::{Error, Result};
+use crate::idmap::{IdMap, Range};
+use crate::step::Step;
 use crate::sys::{self, Fault, MountChange, Sys};
 
 /// Where a mount comes from.
@@ -31,6 +34,48 @@ pub enum Source {
         /// With all mounts below it.
         recursive: bool,
     },
+    /// The same, with other owners: the parent has opened it, and maps it.
+    Mapped(MappedMount),
+    /// A folder as another process sees it, `/proc/PID/root/…`: another container's /dev/shm.
+    OfProcess {
+        /// That process's mount namespace.
+        namespace: OwnedFd,
+        /// Absolute path in it.
+        path: CString,
+    },
+}
+
+/// A detached mount that is to show other owners than are written on its filesystem. That takes power
+/// over the filesystem, so the parent does it, and the child inherits the descriptor.
+#[derive(Debug)]
+pub struct MappedMount {
+    /// Absolute path on the host.
+    pub path: CString,
+    /// The mount.
+    pub mount: OwnedFd,
+    /// With all mounts below it.
+    pub recursive: bool,
+    /// Those below it are mapped too.
+    pub maps_below: bool,
+    /// From written ids to those shown; `None` is the container's own map.
+    pub map: Option<IdMap>,
+}
+
+impl MappedMount {
+    /// PARENT: opens `path`, which is to be mapped as the container is.
+    pub fn open(path: CString, recursive: bool) -> Result<MappedMount> {
+        let mount = sys::open_tree_clone(AT_FDCWD, &path, recursive).map_err(|fault| {
+            Error::of_fault(format!("cannot mount {}", path.to_string_lossy()), fault)
+                .step(Step::TakeMounts)
+        })?;
+        let mount = sys::own(mount);
+        Ok(MappedMount { path, mount, recursive, maps_below: false, map: None })
+    }
+
+    /// PARENT: maps the owners as the user namespace `map` does.
+    pub fn apply(&self, map: &OwnedFd) -> Sys<()> {
+        sys::map_mount(self.mount.as_raw_fd(), self.maps_below, map.as_raw_fd())
+    }
 }
 
 /// One mount, decided.
@@ -201,6 +246,33 @@ fn attribute(word: &str) -> Option<MountChange> {
     })
 }
 
+/// The ids that a mount of config.json is to show.
+fn id_map(mount: &Mount) -> Option<IdMap> {
+    let ranges = |mappings: &Option<Vec<LinuxIdMapping>>| {
+        mappings.iter().flatten().map(Range::of_spec).collect::<Vec<_>>()
+    };
+    let map = IdMap { uids: ranges(mount.uid_mappings()), gids: ranges(mount.gid_mappings()) };
+    (!map.uids.is_empty()).then_some(map)
+}
+
+/// `/proc/PID/root/PATH`, where that is what `path` is: a mount of another namespace, which only a process
+/// in that namespace can take.
+fn of_process(path: &Path) -> Result<Option<Source>> {
+    let mut parts = path.components();
+    let words: Vec<_> = parts.by_ref().take(4).map(|c| c.as_os_str().to_string_lossy()).collect();
+    let [slash, proc, pid, root] = &words[..] else { return Ok(None) };
+    if (slash.as_ref(), proc.as_ref(), root.as_ref()) != ("/", "proc", "root")
+        || pid.parse::<u32>().is_err()
+    {
+        return Ok(None);
+    }
+    let link = format!("/proc/{pid}/ns/mnt");
+    let namespace = File::open(&link).map_err(|e| Error::of_io("open", link.as_ref(), &e))?;
+    let path = Path::new("/").join(parts.as_path());
+    let path = c_string(path.into_os_string().into_encoded_bytes(), "a mount's source")?;
+    Ok(Some(Source::OfProcess { namespace: namespace.into(), path }))
+}
+
 /// Decides one mount of config.json.
 pub fn plan(mount: &Mount) -> Result<MountPlan> {
     let destination = mount.destination();
@@ -208,6 +280,8 @@ pub fn plan(mount: &Mount) -> Result<MountPlan> {
     let mut change = MountChange::default();
     let mut data = Vec::new();
     let (mut bind, mut recursive) = (mount.typ().as_deref() == Some("bind"), false);
+    let map = id_map(mount);
+    let (mut mapped, mut maps_below) = (map.is_some(), false);
     for word in mount.options().iter().flatten() {
         if let Some(one) = attribute(word) {
             change.set = (change.set & !one.clear) | one.set;
@@ -217,6 +291,8 @@ pub fn plan(mount: &Mount) -> Result<MountPlan> {
             }
         } else if word == "bind" || word == "rbind" {
             (bind, recursive) = (true, word == "rbind");
+        } else if word == "idmap" || word == "ridmap" {
+            (mapped, maps_below) = (true, word == "ridmap");
         } else {
             data.push(word.as_str());
         }
@@ -228,15 +304,26 @@ pub fn plan(mount: &Mount) -> Result<MountPlan> {
                 .hint("known: ro rw nosuid nodev noexec noatime relatime bind rbind private slave shared …"));
         }
         let path = source.ok_or_else(|| Error::new(named("a bind needs a source")))?;
-        // A missing one is told by the step that takes it, unless it has been made by then.
-        let is_file = path.exists() && !path.is_dir();
-        let path = c_string(path.as_os_str().as_encoded_bytes(), "a mount's source")?;
         // A clone keeps its peers; the container's must not hear of the host's mounts unless asked.
         if change.propagation == 0 {
             change.propagation = libc::MS_PRIVATE;
         }
-        let place = Place::new(destination, is_file)?;
-        return Ok(MountPlan { source: Source::Bind { path, recursive }, change, place });
+        if let Some(source) = of_process(path)? {
+            return Ok(MountPlan { source, change, place: Place::new(destination, false)? });
+        }
+        // A missing one is told by the step that takes it, unless it has been made by then.
+        let is_file = path.exists() && !path.is_dir();
+        let path = c_string(path.as_os_str().as_encoded_bytes(), "a mount's source")?;
+        let source = if mapped {
+            let opened = MappedMount::open(path, recursive)?;
+            Source::Mapped(MappedMount { maps_below, map, ..opened })
+        } else {
+            Source::Bind { path, recursive }
+        };
+        return Ok(MountPlan { source, change, place: Place::new(destination, is_file)? });
+    }
+    if mapped {
+        return Err(Error::new(named("only a bind can map ids")));
     }
     let fstype = mount.typ().as_deref().ok_or_else(|| Error::new(named("it has no type")))?;
     let mut options = Vec::new();
@@ -267,6 +354,35 @@ impl MountPlan {
                 sys::mount_setattr(mount, c"", *recursive, self.change)?;
                 Ok(mount)
             }
+            Source::Mapped(mapped) => {
+                let mount = mapped.mount.as_raw_fd();
+                sys::mount_setattr(mount, c"", mapped.recursive, self.change)?;
+                Ok(mount)
+            }
+            Source::OfProcess { namespace, path } => {
+                let mount = take_of_process(namespace.as_raw_fd(), path)?;
+                sys::mount_setattr(mount, c"", false, self.change)?;
+                Ok(mount)
+            }
+        }
+    }
+
+    /// What is to be mapped of it.
+    pub fn mapped(&self) -> Option<&MappedMount> {
+        if let Source::Mapped(mapped) = &self.source { Some(mapped) } else { None }
+    }
+
+    /// Does it come from another mount namespace?
+    pub fn is_of_process(&self) -> bool {
+        matches!(self.source, Source::OfProcess { .. })
+    }
+
+    /// The descriptor that was opened for it beforehand, which the child must keep.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        match &self.source {
+            Source::Mapped(mapped) => Some(mapped.mount.as_raw_fd()),
+            Source::OfProcess { namespace, .. } => Some(namespace.as_raw_fd()),
+            _ => None,
         }
     }
 
@@ -287,6 +403,23 @@ impl MountPlan {
     pub fn attach(&self, mount: RawFd) -> Sys<()> {
         self.place.attach(mount)
     }
+}
+
+/// CHILD: goes into another mount namespace for a moment. What is opened there follows no link, so that a
+/// container that owns it can lead nowhere.
+fn take_of_process(namespace: RawFd, path: &CStr) -> Sys<RawFd> {
+    let own = sys::openat2(AT_FDCWD, c"/proc/self/ns/mnt", 0, 0, 0)?;
+    sys::setns(namespace, libc::CLONE_NEWNS)?;
+    let resolve = libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS;
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let taken = sys::openat2(AT_FDCWD, path, flags, 0, resolve).and_then(|folder| {
+        let mount = sys::open_tree_clone(folder, c"", false);
+        sys::close(folder);
+        mount
+    });
+    sys::setns(own, libc::CLONE_NEWNS)?;
+    sys::close(own);
+    taken
 }
 
 /// CHILD: makes `path` read-only by laying a read-only copy of itself over it; missing is fine.

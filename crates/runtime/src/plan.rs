@@ -3,27 +3,28 @@
 //! After this file nothing is decided any more. The child receives `&Plan` and carries it out.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, LinuxResources, Process, Spec};
+use nix::unistd::Uid;
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, LinuxResources, Process, Spec};
 
 use crate::capabilities;
 use crate::cgroup::Cgroup;
 use crate::devices::{self, DevicePlan};
 use crate::error::{Error, Result};
-use crate::idmap::{IdMap, Range};
+use crate::idmap::{self, IdMap, Range};
 use crate::line::Listening;
-use crate::mounts::{self, MountPlan, Place, Source, c_string};
+use crate::mounts::{self, MappedMount, MountPlan, Place, Source, c_string};
 use crate::process::ProcessPlan;
 use crate::rlimits;
 use crate::spec;
 use crate::step::Step;
-use crate::sys::{Argv, MountChange};
+use crate::sys::{self, Arguments, Argv, MountChange};
 
 /// What a caller chooses beside config.json.
 #[derive(Debug, Default)]
@@ -38,13 +39,18 @@ pub struct Choices {
     pub console_size: Option<(u16, u16)>,
     /// The container ends with the process that starts it.
     pub die_with_parent: bool,
+    /// PID 1 is a small init, and the program its child.
+    pub init: bool,
+    /// The root shows the ids that are written on its filesystem as the container's own. The caller is
+    /// root of the host; without a user namespace there is nothing to do.
+    pub map_root: bool,
     /// How much the caller wants to hear on the way.
     pub listening: Listening,
     /// Test builds: fail at this step with this errno.
     pub fail_at: Option<(Step, Errno)>,
 }
 
-/// The two folders of an overlay that are written to; they must lie on one filesystem.
+/// The two folders of an overlay that are written to; they lie beside each other, in one folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
     /// What the container has changed.
@@ -66,8 +72,13 @@ pub struct RootPlan {
     pub mount: RootMount,
     /// MOUNT_ATTR_* of that mount.
     pub attributes: u64,
-    /// Where on the host it is attached for the moment before pivot_root: the folder itself.
+    /// The folder once more, for the child.
+    pub lower: CString,
+    /// Where on the host it is attached for the moment of pivot_root: the folder itself, or `/` where it is
+    /// mapped, since the container's ids may not reach the folder.
     pub attach_at: CString,
+    /// What it is made of, where its owners are mapped: the folder, then the folder of the layer.
+    pub mapped: Vec<MappedMount>,
 }
 
 /// How the root becomes a mount.
@@ -88,14 +99,31 @@ pub enum RootMount {
     },
 }
 
+/// A namespace that exists and is joined.
+#[derive(Debug)]
+pub struct Join {
+    /// Its kind.
+    pub kind: LinuxNamespaceType,
+    /// The CLONE_NEW* flag of that kind.
+    pub flag: i32,
+    /// Where config.json says it is.
+    pub path: PathBuf,
+    /// The namespace itself.
+    pub namespace: OwnedFd,
+}
+
 /// Everything that happens between clone3 and execve, decided.
 #[derive(Debug)]
 pub struct Plan {
     /// CLONE_NEW* of clone3; the cgroup namespace comes later.
     pub clone_flags: u64,
+    /// What was opened for the child and must stay open in it.
+    pub descriptors: Vec<RawFd>,
+    /// Namespaces that exist already, in the order in which they can be joined.
+    pub joins: Vec<Join>,
     /// A cgroup namespace of its own, once inside the cgroup.
     pub new_cgroup_namespace: bool,
-    /// Maps of the user namespace, where there is one.
+    /// Maps of the user namespace, where there is one, be it new or joined.
     pub id_map: Option<IdMap>,
     /// The root filesystem.
     pub root: RootPlan,
@@ -143,11 +171,9 @@ impl Plan {
         else {
             return Err(Error::new("config.json lacks linux, process or root"));
         };
-        let own = |kind| spec::has_namespace(spec, kind);
-        let id_map = own(LinuxNamespaceType::User).then(|| IdMap {
-            uids: ranges(linux.uid_mappings().as_deref()),
-            gids: ranges(linux.gid_mappings().as_deref()),
-        });
+        let own = |kind| spec::has_new_namespace(spec, kind);
+        let joins = plan_joins(linux)?;
+        let id_map = plan_id_map(linux, &joins, own(LinuxNamespaceType::User))?;
         let in_userns = id_map.is_some();
         let root_plan = plan_root(root.path(), &choices, in_userns)?;
 
@@ -159,6 +185,13 @@ impl Plan {
             } else {
                 mounts.push(mounts::plan(mount)?);
             }
+        }
+        if !in_userns
+            && let Some(mount) = mounts.iter().find(|m| m.mapped().is_some_and(|m| m.map.is_none()))
+        {
+            let place = mount.place.path.to_string_lossy();
+            return Err(Error::new(format!("the mount on {place}: there are no ids to map to"))
+                .hint("give it uidMappings and gidMappings, or the container a user namespace"));
         }
         let devices = if in_userns {
             // mknod(2) makes nothing usable in a user namespace: the host's harmless nodes are bound.
@@ -183,14 +216,26 @@ impl Plan {
             linux.sysctl().iter().flatten().map(sysctl).collect::<Result<Vec<_>>>()?;
         sysctls.sort();
 
-        let single_id = id_map.as_ref().is_some_and(IdMap::is_single);
+        let single_id = id_map.as_ref().is_some_and(IdMap::denies_groups);
         let stdio = std::mem::take(&mut choices.stdio);
         let console_size =
             process.terminal().unwrap_or(false).then(|| choices.console_size.unwrap_or((0, 0)));
-        let program =
+        let mut program =
             plan_process(process, single_id, stdio, console_size, choices.die_with_parent)?;
+        if choices.init {
+            program.init = Some(Arguments::find().ok_or_else(|| {
+                Error::new("cannot find this process's own arguments in /proc/self/stat")
+            })?);
+        }
         Ok(Plan {
             clone_flags: clone_flags(spec),
+            joins,
+            descriptors: root_plan
+                .mapped
+                .iter()
+                .map(|mapped| mapped.mount.as_raw_fd())
+                .chain(mounts.iter().filter_map(MountPlan::descriptor))
+                .collect(),
             new_cgroup_namespace: own(LinuxNamespaceType::Cgroup),
             id_map,
             cwd_place: plan_cwd(process.cwd())?,
@@ -224,39 +269,91 @@ impl Plan {
         })
     }
 
-    /// The namespaces that clone3 makes, by their CLONE_* names.
-    pub fn clone_flag_names(&self) -> Vec<&'static str> {
-        CLONE_FLAGS
-            .iter()
-            .filter(|(_, flag, _)| self.clone_flags & *flag as u64 != 0)
-            .map(|(_, _, name)| *name)
-            .collect()
+    /// Is the user namespace a new one, whose maps are to be written?
+    pub fn maps_ids(&self) -> bool {
+        self.clone_flags & libc::CLONE_NEWUSER as u64 != 0
+    }
+
+    /// Everything whose owners are to be mapped.
+    pub fn mapped(&self) -> impl Iterator<Item = &MappedMount> {
+        self.root.mapped.iter().chain(self.mounts.iter().filter_map(MountPlan::mapped))
     }
 }
 
-const CLONE_FLAGS: [(LinuxNamespaceType, i32, &str); 6] = [
+/// The kinds of namespace, with their CLONE_* flags and names.
+const KINDS: [(LinuxNamespaceType, i32, &str); 7] = [
     (LinuxNamespaceType::User, libc::CLONE_NEWUSER, "CLONE_NEWUSER"),
     (LinuxNamespaceType::Mount, libc::CLONE_NEWNS, "CLONE_NEWNS"),
     (LinuxNamespaceType::Pid, libc::CLONE_NEWPID, "CLONE_NEWPID"),
     (LinuxNamespaceType::Network, libc::CLONE_NEWNET, "CLONE_NEWNET"),
     (LinuxNamespaceType::Ipc, libc::CLONE_NEWIPC, "CLONE_NEWIPC"),
     (LinuxNamespaceType::Uts, libc::CLONE_NEWUTS, "CLONE_NEWUTS"),
+    (LinuxNamespaceType::Cgroup, libc::CLONE_NEWCGROUP, "CLONE_NEWCGROUP"),
 ];
 
+/// The CLONE_NEW* names of `flags`.
+pub fn clone_names(flags: u64) -> Vec<&'static str> {
+    let set = KINDS.iter().filter(|(_, flag, _)| flags & *flag as u64 != 0);
+    set.map(|(.., name)| *name).collect()
+}
+
 fn clone_flags(spec: &Spec) -> u64 {
-    CLONE_FLAGS
-        .iter()
-        .filter(|(kind, ..)| spec::has_namespace(spec, *kind))
-        .fold(0, |all, (_, flag, _)| all | *flag as u64)
+    let of_clone = KINDS.iter().filter(|(kind, ..)| *kind != LinuxNamespaceType::Cgroup);
+    let new = of_clone.filter(|(kind, ..)| spec::has_new_namespace(spec, *kind));
+    new.fold(0, |all, (_, flag, _)| all | *flag as u64)
+}
+
+/// Opens the namespaces that are to be joined, and checks that they are what they are said to be.
+fn plan_joins(linux: &Linux) -> Result<Vec<Join>> {
+    let mut joins = Vec::new();
+    for namespace in linux.namespaces().iter().flatten() {
+        let (Some(path), kind) = (namespace.path(), namespace.typ()) else { continue };
+        let Some((_, flag, _)) = KINDS.iter().find(|row| row.0 == kind) else { continue };
+        let failed = |call: &str, errno: Errno| {
+            Error::new(format!("cannot join the {kind} namespace {}", path.display()))
+                .step(Step::Join)
+                .call(call)
+                .errno(errno)
+        };
+        let file = std::fs::File::open(path)
+            .map_err(|e| failed("open", Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
+        match sys::namespace_kind(file.as_raw_fd()) {
+            Ok(real) if real == *flag => {}
+            Ok(real) => {
+                let real = KINDS.iter().find(|row| row.1 == real);
+                let real = real.map_or_else(|| String::from("time"), |row| row.0.to_string());
+                return Err(Error::new(format!(
+                    "{} is a {real} namespace, and not a {kind} namespace",
+                    path.display()
+                ))
+                .step(Step::Join));
+            }
+            Err(fault) => return Err(failed(fault.call, fault.errno)),
+        }
+        joins.push(Join { kind, flag: *flag, path: path.clone(), namespace: file.into() });
+    }
+    // A plain user has no power over any of them before he is in their user namespace; root might lose
+    // his over the others when he enters it.
+    let is_user = |join: &Join| join.kind == LinuxNamespaceType::User;
+    joins.sort_by_key(|join| is_user(join) == Uid::effective().is_root());
+    Ok(joins)
+}
+
+/// The maps of the user namespace: a joined one has its own.
+fn plan_id_map(linux: &Linux, joins: &[Join], is_new: bool) -> Result<Option<IdMap>> {
+    if let Some(join) = joins.iter().find(|join| join.kind == LinuxNamespaceType::User) {
+        let what = format!("cannot join the user namespace {}", join.path.display());
+        let maps = idmap::of_namespace(&join.namespace);
+        return maps.map(Some).map_err(|e| Error { what, step: Some(Step::Join), ..e });
+    }
+    Ok(is_new.then(|| IdMap {
+        uids: ranges(linux.uid_mappings().as_deref()),
+        gids: ranges(linux.gid_mappings().as_deref()),
+    }))
 }
 
 fn ranges(mappings: Option<&[LinuxIdMapping]>) -> Vec<Range> {
-    let range = |m: &LinuxIdMapping| Range {
-        inside: m.container_id(),
-        outside: m.host_id(),
-        size: m.size(),
-    };
-    mappings.unwrap_or_default().iter().map(range).collect()
+    mappings.unwrap_or_default().iter().map(Range::of_spec).collect()
 }
 
 /// Decides how the folder `path` becomes a root.
@@ -271,12 +368,35 @@ pub fn plan_root(path: &Path, choices: &Choices, in_userns: bool) -> Result<Root
         .map_err(|e| failed(Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
     let folder = open(&path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(failed)?;
+    let lower = c_string(path.as_os_str().as_bytes(), "ROOTFS")?;
+    let recursive = path != Path::new("/") || in_userns;
+    let (mut mapped, mut attach_at) = (Vec::new(), lower.clone());
+    if choices.map_root && in_userns {
+        let whole = choices.layer.is_none() && recursive;
+        let folder = MappedMount::open(lower.clone(), whole)?;
+        mapped.push(MappedMount { maps_below: whole, ..folder });
+        attach_at = c_string("/", "ROOTFS")?;
+    }
     let mount = match &choices.layer {
-        None => RootMount::Folder { recursive: path != Path::new("/") || in_userns },
-        Some(layer) => plan_overlay(&path, layer, in_userns)?,
+        None => RootMount::Folder { recursive },
+        Some(layer) if mapped.is_empty() => plan_overlay(&path, layer, in_userns)?,
+        Some(layer) => {
+            let folder = layer.upper.parent().unwrap_or(Path::new("/"));
+            let folder = c_string(folder.as_os_str().as_bytes(), "the layer's folder")?;
+            mapped.push(MappedMount::open(folder, false)?);
+            // The paths on the host may be closed to the container's ids, and lead to what is not mapped.
+            let opened = |mapped: &MappedMount| {
+                PathBuf::from(format!("/proc/self/fd/{}", mapped.mount.as_raw_fd()))
+            };
+            let inside =
+                |path: &Path| opened(&mapped[1]).join(path.file_name().unwrap_or_default());
+            let (upper, work) = (inside(&layer.upper), inside(&layer.work));
+            let layer = Layer { upper, work, volatile: layer.volatile };
+            plan_overlay(&opened(&mapped[0]), &layer, in_userns)?
+        }
     };
-    let attach_at = c_string(path.as_os_str().as_bytes(), "ROOTFS")?;
-    Ok(RootPlan { path, folder, mount, attributes: choices.root_attributes, attach_at })
+    let attributes = choices.root_attributes;
+    Ok(RootPlan { path, folder, mount, attributes, lower, attach_at, mapped })
 }
 
 fn plan_overlay(lower: &Path, layer: &Layer, in_userns: bool) -> Result<RootMount> {
@@ -414,21 +534,10 @@ fn bind_devices(spec: &Spec, mounts: &mut Vec<MountPlan>) -> Result<()> {
     Ok(())
 }
 
-/// The kinds of namespace that can be joined by pidfd, with the names of /proc/PID/ns.
-const KINDS: [(&str, i32); 7] = [
-    ("user", libc::CLONE_NEWUSER),
-    ("mnt", libc::CLONE_NEWNS),
-    ("pid", libc::CLONE_NEWPID),
-    ("net", libc::CLONE_NEWNET),
-    ("ipc", libc::CLONE_NEWIPC),
-    ("uts", libc::CLONE_NEWUTS),
-    ("cgroup", libc::CLONE_NEWCGROUP),
-];
-
 /// CLONE_NEW* of the namespaces in which process `pid` differs from the caller.
 pub fn foreign_namespaces(pid: i32) -> Result<i32> {
     let mut namespaces = 0;
-    for (name, flag) in KINDS {
+    for (name, flag, _) in KINDS {
         let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{name}"));
         let theirs = link(&pid.to_string()).map_err(|error| {
             Error::of_io("read", format!("/proc/{pid}/ns/{name}").as_ref(), &error).step(Step::Join)
@@ -451,8 +560,8 @@ pub struct JoinPlan {
     pub pid: i32,
     /// CLONE_NEW* of the namespaces in which it differs from the caller.
     pub namespaces: i32,
-    /// Only one id is mapped inside.
-    pub single_id: bool,
+    /// Maps of its user namespace, where that differs.
+    pub id_map: Option<IdMap>,
     /// Version 1 cgroup files to write "0" into.
     pub doors: Vec<CString>,
     /// Version 2 cgroup folder for `CLONE_INTO_CGROUP`.
@@ -478,7 +587,9 @@ impl JoinPlan {
             own_pid_namespace: open(Path::new("/proc/self/ns/pid"))?,
             pid,
             namespaces,
-            single_id: process.groups.is_none(),
+            id_map: (namespaces & libc::CLONE_NEWUSER != 0)
+                .then(|| IdMap::of_process(pid))
+                .transpose()?,
             doors: cgroup.map(Cgroup::doors).transpose()?.unwrap_or_default(),
             cgroup_folder: cgroup.and_then(Cgroup::unified_folder).map(open).transpose()?,
             process,
@@ -522,6 +633,11 @@ pub fn plan_process(
         uid: user.uid(),
         gid: user.gid(),
         groups: (!single_id).then_some(groups),
+        oom_score_adj: process
+            .oom_score_adj()
+            .map(|score| c_string(score.to_string(), "process.oomScoreAdj"))
+            .transpose()?,
+        init: None,
         umask: user.umask().unwrap_or(0o022),
         capabilities: capabilities::plan(process.capabilities().as_ref())?,
         rlimits: rlimits::plan(process.rlimits().as_deref().unwrap_or_default())?,
@@ -553,7 +669,7 @@ fn above_stdio(stdio: [Option<OwnedFd>; 3]) -> Result<[Option<OwnedFd>; 3]> {
         if let Some(fd) = fd {
             let copy = nix::fcntl::fcntl(fd.as_fd(), nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3))
                 .map_err(|errno| Error::new("cannot duplicate a standard stream").errno(errno))?;
-            *place = Some(crate::sys::own(copy));
+            *place = Some(sys::own(copy));
         }
     }
     Ok(moved)

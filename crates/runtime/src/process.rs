@@ -10,9 +10,10 @@ use nix::errno::Errno;
 
 use crate::capabilities::CapabilitiesPlan;
 use crate::line::{Line, Told};
+use crate::reaper;
 use crate::rlimits::RlimitPlan;
 use crate::step::Step;
-use crate::sys::{self, Argv, Fault, Sys};
+use crate::sys::{self, Arguments, Argv, Fault, Sys};
 
 /// Everything about the program itself, decided.
 #[derive(Debug)]
@@ -45,6 +46,11 @@ pub struct ProcessPlan {
     pub stdio: [Option<OwnedFd>; 3],
     /// The parent's end is the container's end.
     pub die_with_parent: bool,
+    /// How likely the kernel is to kill it when memory runs out, -1000 to 1000; `None` keeps the caller's.
+    pub oom_score_adj: Option<CString>,
+    /// This process stays as an init, and the program is its child; what was written down for the caller's
+    /// process is overwritten.
+    pub init: Option<Arguments>,
 }
 
 impl ProcessPlan {
@@ -53,12 +59,8 @@ impl ProcessPlan {
     /// /proc/self/fd to whatever is open here, the host's folders among it (CVE-2024-21626).
     pub fn detach_from_caller(&self, line: Line, needed: &[RawFd]) -> Result<(), Told> {
         line.at(Step::Setsid, 0, || {
-            let mut keep = [line.socket; 8];
             let given = self.stdio.iter().flatten().map(AsRawFd::as_raw_fd);
-            for (place, fd) in keep[1..].iter_mut().zip(given.chain(needed.iter().copied())) {
-                *place = fd;
-            }
-            sys::close_all_but(&mut keep)?;
+            sys::close_all_but(3, &given.chain(needed.iter().copied()).chain([line.socket]))?;
             // The caller's mask must not decide who may enter what is made on the way.
             sys::umask(0);
             sys::unblock_signals()?;
@@ -72,6 +74,18 @@ impl ProcessPlan {
                 Ok(())
             }
             result => result,
+        })
+    }
+
+    /// CHILD: tells the kernel how expendable it is. Before it hides from ptrace(2), which would take its own
+    /// /proc/self away from a plain user.
+    pub fn set_oom_score(&self, line: Line) -> Result<(), Told> {
+        let Some(score) = &self.oom_score_adj else { return Ok(()) };
+        line.at(Step::OomScore, 0, || {
+            let file = sys::openat2(AT_FDCWD, c"/proc/self/oom_score_adj", libc::O_WRONLY, 0, 0)?;
+            let done = sys::write(file, score.to_bytes());
+            sys::close(file);
+            done.map(drop)
         })
     }
 
@@ -138,6 +152,9 @@ impl ProcessPlan {
                 }
             })?;
         }
+        if let Some(arguments) = self.init {
+            line.at(Step::Init, 0, || reaper::divide(arguments, terminal.is_some()))?;
+        }
         // Counts as done before it is: a successful execve leaves nobody to say so.
         line.at(Step::Exec, 0, || Ok(()))?;
         // The parent opens the gate when everything is written down; where it is gone, so are we.
@@ -154,10 +171,10 @@ impl ProcessPlan {
     fn become_user(&self) -> Sys<()> {
         sys::umask(self.umask);
         if self.uid != 0 {
-            self.give_pipes_to_user();
+            self.give_pipes_to(self.uid);
         }
         if let Some(groups) = &self.groups {
-            sys::setgroups(groups)?;
+            set_groups(groups)?;
         }
         sys::setgid(self.gid)?;
         // Without this a change away from uid 0 clears the permitted set before it can be narrowed.
@@ -166,14 +183,14 @@ impl ProcessPlan {
     }
 
     /// A program may reopen /dev/stdout only if it owns what is behind it. Pipes can be given to it, for
-    /// nobody else reopens those; what has a name on the host keeps its owner.
-    fn give_pipes_to_user(&self) {
+    /// nobody else reopens those; what has a name on the host keeps its owner. `uid` is the caller's id for it.
+    pub fn give_pipes_to(&self, uid: u32) {
         for (number, stream) in self.stdio.iter().enumerate() {
             let is_ours = stream.as_ref().is_some_and(|fd| is_fifo(fd.as_raw_fd()));
             let stream = stream.as_ref().map_or(number as RawFd, AsRawFd::as_raw_fd);
             if is_ours || sys::is_anonymous_pipe(stream) {
                 // A pipe of an owner outside the user namespace stays his.
-                let _ = sys::fchown(stream, self.uid, u32::MAX);
+                let _ = sys::fchown(stream, uid, u32::MAX);
             }
         }
     }
@@ -201,7 +218,7 @@ impl ProcessPlan {
                 }
             }
         }
-        sys::close_all_but(&mut [line.socket])
+        sys::close_all_but(3, &std::iter::once(line.socket))
     }
 
     /// Tries one candidate after the other; the failure that tells most, with the number of its path.
@@ -229,6 +246,27 @@ impl ProcessPlan {
         }
         worst
     }
+}
+
+/// CHILD: setgroups(2). That nobody may call it in this user namespace is no failure to have none.
+pub fn set_groups(groups: &[u32]) -> Sys<()> {
+    match sys::setgroups(groups) {
+        Err(fault) if fault.errno == Errno::EPERM && groups.is_empty() && groups_are_denied() => {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Does /proc/self/setgroups say so, user_namespaces(7)?
+fn groups_are_denied() -> bool {
+    let Ok(file) = sys::openat2(AT_FDCWD, c"/proc/self/setgroups", libc::O_RDONLY, 0, 0) else {
+        return false;
+    };
+    let mut word = [0; 4];
+    let read = sys::read(file, &mut word);
+    sys::close(file);
+    read == Ok(4) && word == *b"deny"
 }
 
 /// Is it a FIFO? Among the given streams those are minibox's own.

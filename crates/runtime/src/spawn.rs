@@ -11,13 +11,15 @@ use nix::sys::socket::{
     shutdown, socketpair,
 };
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 
 use crate::describe::{self, Subject};
 use crate::error::{Error, Result};
+use crate::idmap::{self, IdMap};
 use crate::init;
 use crate::line::{Kind, Line, Listening, Message, WIRE};
-use crate::plan::Plan;
+use crate::middle;
+use crate::plan::{Plan, clone_names};
 use crate::step::Step;
 use crate::sys::{self, Forked};
 
@@ -92,6 +94,16 @@ pub fn start(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
 }
 
 fn give_birth(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
+    if plan.mapped().next().is_some() {
+        parent_step(plan, Step::MapMounts, watch, || map_mounts(plan))?;
+    }
+    if let Some(map) = &plan.id_map
+        && Uid::effective().is_root()
+        && let Some(uid) = IdMap::outside(&map.uids, plan.process.uid)
+    {
+        // The child cannot: who has no id inside gives nothing away there.
+        plan.process.give_pipes_to(uid);
+    }
     let parents = Parents::new(plan.listening, plan.fail_at)?;
     let folder = plan.cgroup.as_ref().and_then(crate::cgroup::Cgroup::unified_folder);
     let folder = folder
@@ -102,25 +114,51 @@ fn give_birth(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
     // Made here because the child must not allocate.
     let mut taken: Vec<RawFd> = vec![-1; plan.mounts.len()];
 
+    let direct = plan.joins.is_empty();
     let (pid, pidfd) = parent_step(plan, Step::Clone, watch, || {
-        let forked = sys::clone3(plan.clone_flags, into_cgroup);
-        if let Ok(Forked::Child) = forked {
-            crate::trial::entered_child();
-            init::run(plan, parents.childs_line(), &mut taken);
-        }
+        let forked = sys::clone3(if direct { plan.clone_flags } else { 0 }, into_cgroup);
         match forked {
+            Ok(Forked::Child) => {
+                let line = parents.childs_line();
+                if direct {
+                    crate::trial::entered_child();
+                    init::run(plan, line, &mut taken)
+                }
+                let join = || init::join(plan, line);
+                middle::run(line, plan.clone_flags, join, || init::run(plan, line, &mut taken))
+            }
             Ok(Forked::Parent { pid, pidfd }) => Ok((pid, pidfd)),
-            Ok(Forked::Child) => unreachable!("the child never returns"),
             Err(fault) => Err(describe::clone_failed(plan, fault)),
         }
     })?;
-    tracing::debug!(pid, flags = ?plan.clone_flag_names(), "cloned");
+    tracing::debug!(pid, flags = ?clone_names(plan.clone_flags), "cloned");
+    let child = if direct { Child::Ours { pid, pidfd } } else { Child::OfMiddle(pid) };
     // Meanwhile the child is at work, as far as it can come without ids.
-    let prepared = watch(&Event::Born { pid }).and_then(|()| match &plan.id_map {
-        Some(map) => parent_step(plan, Step::MapIds, watch, || map.write(pid)),
-        None => Ok(()),
-    });
-    parents.collect(Subject::Container(plan), Child::Ours { pid, pidfd }, prepared, watch)
+    let prepare = |pid: i32, watch: &mut Watch<'_>| {
+        watch(&Event::Born { pid })?;
+        match &plan.id_map {
+            Some(map) if plan.maps_ids() => {
+                parent_step(plan, Step::MapIds, watch, || map.write(pid))
+            }
+            _ => Ok(()),
+        }
+    };
+    parents.collect(Subject::Container(plan), child, prepare, watch)
+}
+
+/// Maps the owners of what the plan has opened for that.
+fn map_mounts(plan: &Plan) -> Result<()> {
+    let mut namespaces: Vec<(&IdMap, OwnedFd)> = Vec::new();
+    for mapped in plan.mapped() {
+        let Some(map) = mapped.map.as_ref().or(plan.id_map.as_ref()) else { continue };
+        if !namespaces.iter().any(|(known, _)| *known == map) {
+            namespaces.push((map, idmap::user_namespace(map)?));
+        }
+        for (_, namespace) in namespaces.iter().filter(|(known, _)| *known == map) {
+            mapped.apply(namespace).map_err(|fault| describe::map_failed(mapped, fault))?;
+        }
+    }
+    Ok(())
 }
 
 /// Does one step of the parent's, with the same report and the same injected failures as the child's.
@@ -173,36 +211,43 @@ impl Parents {
         Line { socket: self.theirs.as_raw_fd(), listening: self.listening, fail_at: self.fail_at }
     }
 
-    /// Hears the child out until it has become its program. `prepared` is what the parent's own part
-    /// has come to: where it failed, the child gets no word to go on.
+    /// Hears the child out until it has become its program. `prepare` is the parent's own part, once there
+    /// is a child: where it fails, the child gets no word to go on.
     pub fn collect(
         self,
         subject: Subject<'_>,
         child: Child,
-        prepared: Result<()>,
+        mut prepare: impl FnMut(i32, &mut Watch<'_>) -> Result<()>,
         watch: &mut Watch<'_>,
     ) -> Result<Running> {
         let Parents { ours, theirs, .. } = self;
         drop(theirs);
-        let (mut child, middle) = match child {
-            Child::Ours { pid, pidfd } => (Some((pid, pidfd)), None),
-            Child::OfMiddle(middle) => (None, Some(middle)),
-        };
         let word = || {
             let _ = send(ours.as_raw_fd(), b".", MsgFlags::MSG_NOSIGNAL);
         };
         let no_word = || {
             let _ = shutdown(ours.as_raw_fd(), Shutdown::Write);
         };
-        match &prepared {
-            Err(_) => no_word(),
-            // That the ids are mapped; a child without maps does not wait for it.
-            Ok(()) if matches!(subject, Subject::Container(plan) if plan.id_map.is_some()) => {
+        // That the ids are mapped; a child without new maps does not wait for it.
+        let waits = matches!(subject, Subject::Container(plan) if plan.maps_ids());
+        let mut prepare = |pid: i32, watch: &mut Watch<'_>| {
+            prepare(pid, watch)?;
+            if waits {
                 word();
             }
-            Ok(()) => {}
-        }
-        let mut own_failure = prepared.err();
+            Ok(())
+        };
+        let mut own_failure = None;
+        let (mut child, middle) = match child {
+            Child::Ours { pid, pidfd } => {
+                if let Err(error) = prepare(pid, watch) {
+                    own_failure = Some(error);
+                    no_word();
+                }
+                (Some((pid, pidfd)), None)
+            }
+            Child::OfMiddle(middle) => (None, Some(middle)),
+        };
         let (mut console, mut ready, mut failure) = (None, false, None);
         let mut wire = [0; WIRE];
         while let Some((message, fd)) = receive(&ours, &mut wire)? {
@@ -244,7 +289,7 @@ impl Parents {
                     sys::pidfd_open(pid)
                         .map(|pidfd| child = Some((pid, pidfd)))
                         .map_err(|fault| Error::of_fault("cannot hold the process", fault))
-                        .and_then(|()| watch(&Event::Born { pid }))
+                        .and_then(|()| prepare(pid, watch))
                 }
             };
             if let Err(error) = heard {

@@ -3,6 +3,7 @@
 //! runtime-spec asks that a runtime never silently drops what it was asked for. A field that nothing
 //! here acts on therefore stands in [`unsupported`], and leaves it on the day it is built.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Spec};
@@ -32,7 +33,17 @@ pub fn check(spec: &Spec) -> Result<()> {
         )));
     }
     spec.root().as_ref().ok_or_else(|| missing("root"))?;
-    spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
+    let linux = spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
+    let mut kinds: Vec<_> = linux.namespaces().iter().flatten().map(|n| n.typ() as u32).collect();
+    kinds.sort_unstable();
+    if kinds.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(Error::new("config.json: linux.namespaces names one kind twice"));
+    }
+    if let Some((field, owner)) = foreign(spec).first() {
+        return Err(Error::new(format!(
+            "config.json: {field} belongs to {owner}, which the container shares with others"
+        )));
+    }
     match unsupported(spec).first() {
         Some(field) => Err(Error::new(format!(
             "config.json: {field} is not supported by this version of minibox"
@@ -66,16 +77,9 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
             process.selinux_label().as_ref().is_some_and(|l| !l.is_empty()),
             "process.selinuxLabel",
         );
-        say(process.oom_score_adj().is_some(), "process.oomScoreAdj");
         say(process.scheduler().is_some(), "process.scheduler");
         say(process.io_priority().is_some(), "process.ioPriority");
         say(process.exec_cpu_affinity().is_some(), "process.execCPUAffinity");
-    }
-    for mount in spec.mounts().iter().flatten() {
-        say(
-            mount.uid_mappings().is_some() || mount.gid_mappings().is_some(),
-            "mounts[].uidMappings",
-        );
     }
     let Some(linux) = spec.linux() else {
         return fields;
@@ -90,7 +94,8 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
     say(linux.time_offsets().is_some(), "linux.timeOffsets");
     for namespace in linux.namespaces().iter().flatten() {
         let kind = namespace.typ();
-        say(namespace.path().is_some(), &format!("joining a {kind} namespace by path"));
+        let by_path = namespace.path().is_some() && kind == LinuxNamespaceType::Mount;
+        say(by_path, "joining a mnt namespace by path");
         say(kind == LinuxNamespaceType::Time, "a time namespace");
     }
     if let Some(resources) = linux.resources() {
@@ -139,10 +144,54 @@ fn unsupported_limits(resources: &LinuxResources) -> Vec<String> {
     set.map(|(_, field)| format!("linux.resources.{field}")).collect()
 }
 
-/// Does the container get a namespace of this kind of its own?
+/// What would be changed for others too, since the namespace it belongs to is not the container's own.
+fn foreign(spec: &Spec) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    let mut say = |field: String, kind: Option<LinuxNamespaceType>| match kind {
+        Some(kind) if has_new_namespace(spec, kind) => {}
+        Some(kind) => fields.push((field, format!("the {kind} namespace"))),
+        None => fields.push((field, String::from("the whole machine"))),
+    };
+    if spec.hostname().is_some() {
+        say(String::from("hostname"), Some(LinuxNamespaceType::Uts));
+    }
+    if spec.domainname().is_some() {
+        say(String::from("domainname"), Some(LinuxNamespaceType::Uts));
+    }
+    let sysctls = spec.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
+    for key in sysctls.into_iter().flat_map(HashMap::keys) {
+        say(format!("linux.sysctl {key}"), owner_of_sysctl(key));
+    }
+    fields
+}
+
+/// The kind of namespace that has its own copy of the kernel parameter `key`, where one has: the list of
+/// ipc_namespaces(7) and uts_namespaces(7), and all of `net` and `user`.
+pub fn owner_of_sysctl(key: &str) -> Option<LinuxNamespaceType> {
+    const IPC: [&str; 8] =
+        ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
+    let key = key.replace('/', ".");
+    match key.split_once('.')? {
+        ("net", _) => Some(LinuxNamespaceType::Network),
+        ("kernel", name) if IPC.contains(&name) => Some(LinuxNamespaceType::Ipc),
+        ("kernel", "hostname" | "domainname") => Some(LinuxNamespaceType::Uts),
+        ("fs", name) if name.starts_with("mqueue.") => Some(LinuxNamespaceType::Ipc),
+        ("user", _) => Some(LinuxNamespaceType::User),
+        _ => None,
+    }
+}
+
+/// Is the container to be in a namespace of this kind that is not the host's?
 pub fn has_namespace(spec: &Spec, kind: LinuxNamespaceType) -> bool {
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     namespaces.into_iter().flatten().any(|namespace| namespace.typ() == kind)
+}
+
+/// Does the container get a new namespace of this kind, rather than share one that exists?
+pub fn has_new_namespace(spec: &Spec, kind: LinuxNamespaceType) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let mut namespaces = namespaces.into_iter().flatten();
+    namespaces.any(|namespace| namespace.typ() == kind && namespace.path().is_none())
 }
 
 #[cfg(test)]
@@ -167,9 +216,16 @@ mod tests {
             (r#""resources":{"cpu":{"idle":1}}"#, "linux.resources.cpu.idle"),
             (r#""resources":{"blockIO":{"leafWeight":10}}"#, "linux.resources.blockIO.leafWeight"),
             (
-                r#""namespaces":[{"type":"network","path":"/proc/1/ns/net"}]"#,
-                "joining a net namespace by path",
+                r#""namespaces":[{"type":"mount","path":"/proc/1/ns/mnt"}]"#,
+                "joining a mnt namespace by path",
             ),
+            (r#""namespaces":[{"type":"uts"},{"type":"uts","path":"/x"}]"#, "one kind twice"),
+            (r#""sysctl":{"net.ipv4.ip_forward":"1"}"#, "sysctl net.ipv4.ip_forward belongs to"),
+            (
+                r#""namespaces":[{"type":"ipc","path":"/x"}],"sysctl":{"kernel.sem":"1"}"#,
+                "belongs to the ipc namespace",
+            ),
+            (r#""sysctl":{"vm.swappiness":"1"}"#, "belongs to the whole machine"),
         ] {
             let error = check(&spec(field)).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");

@@ -68,6 +68,11 @@ steps! {
         "Limits, and the list of devices, must stand before the first instruction runs; a process moved in later would already have used what it must not."
         "cgroups(7)"
         [EACCES => "this user may not make cgroups here", EROFS => "cgroupfs is mounted read-only, as inside another container", EBUSY => "the parent cgroup holds processes itself, so it cannot hand controllers down", EINVAL => "the kernel refuses the value of a limit", EPERM => "the cgroup above denies a device that is to be allowed"]
+    MapMounts "map-mounts" Parent
+        "map the owners of mounts"
+        "Where root makes a user namespace, the owners written on a filesystem mean other ids outside than inside. A mapped mount translates: what belongs to 0 on disk belongs to 0 inside. Only who rules the filesystem may do that, so it is done here and handed to the child."
+        "mount_setattr(2) MOUNT_ATTR_IDMAP"
+        [EINVAL => "this filesystem cannot map owners; ext4, xfs, btrfs, f2fs can, tmpfs since Linux 6.3, overlayfs and most network filesystems cannot", EPERM => "only root of the host may map owners, and none twice", ENOSYS => "this kernel is older than Linux 5.12, which minibox needs"]
     Clone "clone" Parent
         "make the process, with its namespaces"
         "One clone3(2) makes the new process and gives it its own view of process ids, mounts, network, names and message queues. From here on there are two processes."
@@ -93,16 +98,21 @@ steps! {
         "Keys held by the caller's session (Kerberos tickets, disk keys) are in no namespace: without this the container inherits them."
         "keyctl(2), session-keyring(7)"
         []
+    OomScore "oom-score" Child
+        "set how expendable it is when memory runs out"
+        "While it may still write about itself in the host's /proc."
+        "proc_pid_oom_score_adj(5)"
+        [EACCES => "lowering the value below the caller's needs CAP_SYS_RESOURCE", EPERM => "lowering the value below the caller's needs CAP_SYS_RESOURCE", EINVAL => "the value must lie between -1000 and 1000"]
     EnterCgroup "enter-cgroup" Child
         "enter the cgroup, then hide the ones above it"
         "The process moves itself, since a process may always move itself cheaply. The cgroup namespace comes after, because its root is wherever the process is when it is made."
         "cgroups(7), cgroup_namespaces(7)"
         [ENOSPC => "the cpuset of the parent cgroup is empty", EBUSY => "the cgroup hands controllers down and so takes no processes"]
     Join "join" Child
-        "join the container's namespaces"
-        "Only for `exec`, which takes this one step instead of making anything: every later step then happens inside. Hidden from ptrace(2) first, since the container's processes can see it from here on."
+        "join namespaces of another container"
+        "`exec` takes this one step instead of making anything, and a container that shares a namespace takes it for that one: every later step then happens inside. Hidden from ptrace(2) first, since processes in there can see it from here on. Where a user namespace is joined, or a container shares any, a process in between does it, first of all."
         "setns(2), pidfd_open(2)"
-        [ESRCH => "the container has just ended", EPERM => "the container belongs to another user", EINVAL => "this kernel cannot join by pidfd (before Linux 5.8)"]
+        [ESRCH => "the container has just ended", ENOENT => "the process whose namespace it is has ended", ENOTTY => "this file is no namespace", EACCES => "the namespace belongs to another user's process", EPERM => "the namespace belongs to a user namespace in which this process has no power", EINVAL => "the namespace is no descendant of this process's own, or this kernel cannot join by pidfd (before Linux 5.8)"]
     BecomeRoot "become-root" Child
         "become root of the user namespace"
         "Mapped or not, the process still carries the caller's ids; inside its own user namespace it may now take id 0, which has power there and nowhere else."
@@ -208,6 +218,11 @@ steps! {
         "The kernel forgets this wish whenever ids or capabilities change, so it is made once more at the end, and the parent is checked to be there still."
         "PR_SET_PDEATHSIG(2const)"
         []
+    Init "init" Child
+        "stay as a small init, with the program as a child"
+        "Only with `--init`. PID 1 must collect orphans and gets no signal it has no handler for; most programs expect neither. Here, because whoever starts the program should be as confined as the program."
+        "fork(2), waitid(2), pid_namespaces(7)"
+        [EAGAIN => "a limit on processes is reached: --pids-limit must leave room for two"]
     Exec "exec" Child
         "become the program"
         "The process stays, with its PID, namespaces and limits; its memory is replaced by the program's: code, data, heap and stack begin anew."

@@ -202,6 +202,46 @@ pub fn wait_pidfd(pidfd: RawFd, wait: bool) -> Sys<Option<Death>> {
     }))
 }
 
+/// waitid(2) of any child that has ended, without waiting: its pid and how it ended.
+pub fn wait_any() -> Option<(pid_t, Death)> {
+    // SAFETY: siginfo_t is plain data and filled by the kernel; zero means "nobody has ended".
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG;
+    // SAFETY: writes one siginfo_t that lives here.
+    let ret = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) };
+    // SAFETY: for a child's end these fields are the ones that are filled.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    (ret == 0 && pid != 0).then_some(match info.si_code {
+        libc::CLD_EXITED => (pid, Death::Exited(status)),
+        _ => (pid, Death::Signaled(status)),
+    })
+}
+
+/// kill(2).
+pub fn kill(pid: pid_t, signal: c_int) -> Sys<()> {
+    syscall!("kill", libc::SYS_kill, pid, signal).map(drop)
+}
+
+/// setpgid(2): a process group of its own.
+pub fn lead_process_group() -> Sys<()> {
+    syscall!("setpgid", libc::SYS_setpgid, 0, 0).map(drop)
+}
+
+/// tcsetpgrp(3): this process's group is the one that `terminal` listens to.
+pub fn take_foreground(terminal: RawFd) -> Sys<()> {
+    // SAFETY: cannot fail and touches no memory.
+    let group: pid_t = unsafe { libc::getpgrp() };
+    syscall!("ioctl(TIOCSPGRP)", libc::SYS_ioctl, terminal, libc::TIOCSPGRP, &raw const group)
+        .map(drop)
+}
+
+/// ioctl(2) `NS_GET_NSTYPE`: the CLONE_NEW* flag of the namespace that `fd` refers to; ENOTTY where it
+/// refers to something else.
+pub fn namespace_kind(fd: RawFd) -> Sys<c_int> {
+    syscall!("ioctl(NS_GET_NSTYPE)", libc::SYS_ioctl, fd, libc::NS_GET_NSTYPE)
+        .map(|kind| kind as c_int)
+}
+
 /// setns(2).
 pub fn setns(fd: RawFd, flags: c_int) -> Sys<()> {
     syscall!("setns", libc::SYS_setns, fd, flags).map(drop)
@@ -233,6 +273,11 @@ pub fn set_pdeathsig(signal: c_int) -> Sys<()> {
 /// prctl(2) `PR_SET_DUMPABLE`: false hides this process from ptrace(2) and /proc of its peers.
 pub fn set_dumpable(dumpable: bool) -> Sys<()> {
     prctl("prctl(PR_SET_DUMPABLE)", libc::PR_SET_DUMPABLE, u64::from(dumpable), 0).map(drop)
+}
+
+/// prctl(2) `PR_SET_CHILD_SUBREAPER`: orphans among this process's descendants become its children.
+pub fn set_child_subreaper() -> Sys<()> {
+    prctl("prctl(PR_SET_CHILD_SUBREAPER)", libc::PR_SET_CHILD_SUBREAPER, 1, 0).map(drop)
 }
 
 /// prctl(2) `PR_SET_NO_NEW_PRIVS`.
@@ -267,25 +312,47 @@ pub fn set_name(name: &CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-/// PARENT. Overwrites the arguments of this process, proc_pid_cmdline(5), so that ps(1) shows `title`. A title
-/// longer than they were runs on into the environment, which therefore moves first.
+/// PARENT. Overwrites the arguments of this process, so that ps(1) shows `title`. A title longer than they
+/// were runs on into the environment, which therefore moves first.
 pub fn set_title(title: &str) {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').skip(45);
-    let ends: Vec<usize> = fields.filter_map(|field| field.trim().parse().ok()).collect();
-    // arg_start, arg_end, env_start and env_end: fields 48 to 51 of proc_pid_stat(5).
-    let [start, arg_end, env_start, env_end, ..] = ends[..] else { return };
-    if start == 0 || arg_end <= start || env_start != arg_end || env_end < env_start {
-        return;
+    if let Some(area) = Arguments::find() {
+        move_environment();
+        area.overwrite(title.as_bytes());
     }
-    move_environment();
-    // SAFETY: this is the writable copy of arguments and environment at the top of this process's
-    // stack. Nobody reads the
-    // arguments any more, and the environment has just moved.
-    let area = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, env_end - start) };
-    let length = title.len().min(area.len() - 1);
-    area.fill(0);
-    area[..length].copy_from_slice(&title.as_bytes()[..length]);
+}
+
+/// Where the arguments of this process lie, and behind them the environment it was executed with:
+/// what /proc/PID/cmdline and /proc/PID/environ show.
+#[derive(Debug, Clone, Copy)]
+pub struct Arguments {
+    start: usize,
+    end: usize,
+}
+
+impl Arguments {
+    /// PARENT. Looks them up; a forked process has them in the same place.
+    pub fn find() -> Option<Arguments> {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').skip(45);
+        let ends: Vec<usize> = fields.filter_map(|field| field.trim().parse().ok()).collect();
+        // arg_start, arg_end, env_start and env_end: fields 48 to 51 of proc_pid_stat(5).
+        let [start, arg_end, env_start, end, ..] = ends[..] else { return None };
+        let is_one_piece =
+            start != 0 && arg_end > start && env_start == arg_end && end >= env_start;
+        is_one_piece.then_some(Arguments { start, end })
+    }
+
+    /// Puts `title` in their place, and nothing in place of the rest. Neither arguments nor environment
+    /// are read by this process afterwards.
+    pub fn overwrite(self, title: &[u8]) {
+        // SAFETY: this is the writable copy of arguments and environment at the top of this process's
+        // stack, and nobody reads either any more.
+        let area =
+            unsafe { std::slice::from_raw_parts_mut(self.start as *mut u8, self.end - self.start) };
+        let length = title.len().min(area.len() - 1);
+        area.fill(0);
+        area[..length].copy_from_slice(&title[..length]);
+    }
 }
 
 unsafe extern "C" {
@@ -371,18 +438,42 @@ pub fn default_signals() {
     (1..=64).for_each(default_signal);
 }
 
-/// sigprocmask(2): no signal is blocked any more.
-pub fn unblock_signals() -> Sys<()> {
-    let none = 0_u64;
+fn set_blocked(mask: u64) -> Sys<()> {
     syscall!(
         "rt_sigprocmask",
         libc::SYS_rt_sigprocmask,
         libc::SIG_SETMASK,
-        &raw const none,
+        &raw const mask,
         std::ptr::null::<u8>(),
         8_usize
     )
     .map(drop)
+}
+
+/// sigprocmask(2): no signal is blocked any more.
+pub fn unblock_signals() -> Sys<()> {
+    set_blocked(0)
+}
+
+/// sigprocmask(2): every signal that can be is blocked.
+pub fn block_signals() -> Sys<()> {
+    set_blocked(u64::MAX)
+}
+
+/// signalfd(2) of every signal that is blocked.
+pub fn signalfd() -> Sys<RawFd> {
+    let any = u64::MAX;
+    let flags = libc::SFD_CLOEXEC;
+    syscall!("signalfd", libc::SYS_signalfd4, -1, &raw const any, 8_usize, flags)
+        .map(|fd| fd as RawFd)
+}
+
+/// read(2) of a signalfd: waits for the next signal, and gives its number.
+pub fn next_signal(signalfd: RawFd) -> Sys<c_int> {
+    let mut info = [0; size_of::<libc::signalfd_siginfo>()];
+    read(signalfd, &mut info)?;
+    // `ssi_signo` is the first field.
+    Ok(c_int::from_ne_bytes([info[0], info[1], info[2], info[3]]))
 }
 
 /// sethostname(2).
@@ -529,12 +620,10 @@ pub fn close(fd: RawFd) {
     unsafe { libc::close(fd) };
 }
 
-/// close_range(2) of everything above the standard streams but the descriptors in `keep`, which is put in
-/// order for that.
-pub fn close_all_but(keep: &mut [RawFd]) -> Sys<()> {
-    keep.sort_unstable();
-    let mut first: c_uint = 3;
-    for fd in keep.iter().map(|fd| *fd as c_uint).filter(|fd| *fd >= 3) {
+/// close_range(2) of everything from `first` on but the descriptors in `keep`.
+pub fn close_all_but(first: RawFd, keep: &(impl Iterator<Item = RawFd> + Clone)) -> Sys<()> {
+    let mut first = first as c_uint;
+    while let Some(fd) = keep.clone().map(|fd| fd as c_uint).filter(|fd| *fd >= first).min() {
         if fd > first {
             syscall!("close_range", libc::SYS_close_range, first, fd - 1, 0_u32)?;
         }

@@ -14,13 +14,14 @@ use std::path::Path;
 
 use libc::AT_FDCWD;
 use nix::errno::Errno;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use crate::error::{Error, Result};
 use crate::idmap::IdMap;
 use crate::init::{become_root, make_private, pivot, take_root};
 use crate::mounts::{self, MountPlan};
 use crate::plan::{Choices, Layer, RootPlan, foreign_namespaces, plan_root};
+use crate::spec;
 use crate::step::Step;
 use crate::sys::{self, Death, Fault, Forked, MountChange, Sys};
 
@@ -53,7 +54,10 @@ impl View {
     pub fn of_stopped(spec: &Spec, layer: Option<Layer>, id_map: Option<IdMap>) -> Result<View> {
         let root = spec.root().as_ref().ok_or_else(|| Error::new("its config.json has no root"))?;
         let choices = Choices { layer, ..Choices::default() };
-        let planned = plan_root(root.path(), &choices, id_map.is_some())?;
+        // Its layer is read as it was written, even where mapped mounts make a user namespace of this process
+        // needless.
+        let in_userns = spec::has_namespace(spec, LinuxNamespaceType::User);
+        let planned = plan_root(root.path(), &choices, in_userns)?;
         let mut mounts = Vec::new();
         for mount in spec.mounts().iter().flatten() {
             // Other filesystems begin empty, and the kernel's own are not files to be kept.
@@ -119,17 +123,20 @@ impl View {
         let descriptors = File::open(own).map_err(|error| Error::of_io("open", own, &error))?;
         let mut kept = keep.to_vec();
         kept.extend([gate.as_raw_fd(), descriptors.as_raw_fd()]);
-        if let Door::Living { pidfd, .. } = &self.door {
-            kept.push(pidfd.as_raw_fd());
+        match &self.door {
+            Door::Living { pidfd, .. } => kept.push(pidfd.as_raw_fd()),
+            Door::Planned { mounts, .. } => {
+                kept.extend(mounts.iter().filter_map(MountPlan::descriptor));
+            }
         }
-        sys::close_all_but(&mut kept).map_err(failed)?;
+        sys::close_all_but(3, &kept.into_iter()).map_err(failed)?;
         sys::set_dumpable(false).map_err(failed)?;
         if let Door::Living { pidfd, namespaces } = &self.door {
             sys::setns(pidfd.as_raw_fd(), *namespaces).map_err(failed)?;
             sys::close(pidfd.as_raw_fd());
         }
-        if let Some(map) = &self.id_map {
-            become_root(map.is_single()).map_err(failed)?;
+        if let Some(map) = self.id_map.as_ref().filter(|map| map.has_root()) {
+            become_root(map.denies_groups()).map_err(failed)?;
         }
         // After the ids have changed, which makes the kernel forget it.
         sys::set_pdeathsig(libc::SIGKILL).map_err(failed)?;
@@ -155,7 +162,7 @@ fn mount(root: &RootPlan, mounts: &[MountPlan], readonly: bool) -> Result<()> {
     for mount in mounts {
         taken.push(mount.take().map_err(|fault| of_mount(mount, fault))?);
     }
-    of_root(pivot(top).map(|()| top))?;
+    of_root(pivot(top, root).map(|()| top))?;
     for (mount, taken) in mounts.iter().zip(taken) {
         mount.attach(taken).map_err(|fault| of_mount(mount, fault))?;
     }

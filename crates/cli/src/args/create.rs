@@ -165,7 +165,7 @@ pub(crate) struct NamespaceArgs {
     /// Process ids: private, host, or container:NAME
     #[arg(long, value_name = "MODE", default_value = "private")]
     pub pid: String,
-    /// Message queues and shared memory: private, host, or container:NAME
+    /// Message queues and shared memory: private, shareable, none, host, or container:NAME
     #[arg(long, value_name = "MODE", default_value = "private")]
     pub ipc: String,
     /// Host name: private, host, or container:NAME
@@ -174,10 +174,10 @@ pub(crate) struct NamespaceArgs {
     /// View of the cgroups: private, host, or container:NAME
     #[arg(long, value_name = "MODE", default_value = "private")]
     pub cgroupns: String,
-    /// User ids: host, auto (a range of its own), or keep-id (a plain user's id is the same inside)
+    /// User ids: host, auto[:size=N] (a range of its own), keep-id[:uid=N,gid=N] (a plain user's id is the same inside), private, or container:NAME
     #[arg(long, value_name = "MODE")]
     pub userns: Option<String>,
-    /// A range of user ids: INSIDE:OUTSIDE:COUNT (repeatable)
+    /// A range of user ids; a plain user's OUTSIDE counts his own, 0 being himself (repeatable)
     #[arg(long = "uidmap", value_name = "INSIDE:OUTSIDE[:COUNT]", conflicts_with = "userns")]
     pub uid_maps: Vec<String>,
     /// A range of group ids [default: as --uidmap] (repeatable)

@@ -84,7 +84,7 @@ fn copy_out(args: &CpArgs, open: &Open, path: &OsStr, to: &Word<'_>) -> Result<(
     let ours = match destination {
         Some(destination) => {
             let owners = if args.archive {
-                Owners::Kept(record.id_map.as_ref())
+                Owners::Kept(record.ids_on_disk())
             } else {
                 Owners::Mine { tamed: true }
             };
@@ -146,7 +146,7 @@ fn pack_from_host(
 ) -> Result<()> {
     let own = Path::new("/proc/self/fd");
     let descriptors = File::open(own).map_err(|error| Error::of_io("open", own, &error))?;
-    let id_map = open.container.record.id_map.as_ref();
+    let id_map = open.container.record.ids_on_disk();
     let packer = Packer::new(writer, descriptors.as_fd());
     let packer = packer.with_ids(id_map.filter(|_| args.archive));
     pack(source, &Side::Host, args.follow_link, packer).map(drop)

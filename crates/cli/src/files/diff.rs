@@ -46,7 +46,7 @@ pub(crate) fn diff(store: &Store, args: &DiffArgs) -> Result<u8> {
         Error::new(format!("cannot open {}", record.rootfs.display())).errno(errno)
     })?;
     differ.mounts.retain(|place| !differ.parts.contains(place));
-    let view = View::of_folder(layer, record.id_map.clone())?;
+    let view = View::of_folder(layer, record.ids_on_disk().cloned())?;
     let worker = view.start(&[lower.as_raw_fd()], |_| {
         // `root` is there where the root was put together.
         for (name, is_skeleton) in [("/upper", false), ("/root", true)] {

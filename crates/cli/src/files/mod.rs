@@ -50,8 +50,8 @@ struct Open {
 fn open(store: &Store, asked: &str) -> Result<Open> {
     loop {
         let container = living::find_started(store, asked)?;
-        let id_map = container.record.id_map.clone();
         if let Some((pid, pidfd)) = container.hold()? {
+            let id_map = container.record.id_map.clone();
             let view = View::of_running(pid, pidfd, id_map)?;
             return Ok(Open { container, view, _lock: None });
         }
@@ -71,7 +71,7 @@ fn open(store: &Store, asked: &str) -> Result<Open> {
             work: layer.join("work"),
             volatile: false,
         });
-        let view = View::of_stopped(&spec, layer, id_map)?;
+        let view = View::of_stopped(&spec, layer, container.record.ids_on_disk().cloned())?;
         return Ok(Open { container, view, _lock: lock });
     }
 }

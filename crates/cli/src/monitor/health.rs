@@ -226,7 +226,7 @@ impl Check {
         }
         let _ = sys::set_pdeathsig(libc::SIGKILL);
         // The monitor's ends of the program's streams, and its clients, are the monitor's alone.
-        let _ = sys::close_all_but(&mut [theirs.as_raw_fd()]);
+        let _ = sys::close_all_but(3, &std::iter::once(theirs.as_raw_fd()));
         let code = match Check::run(store, id, health, &theirs) {
             Ok(Some(ended)) => ended.code,
             Ok(None) => {

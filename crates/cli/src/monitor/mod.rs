@@ -652,7 +652,7 @@ impl Monitor {
             self.pipes = pipes;
             choices.stdio = theirs;
         }
-        let plan = birth::plan(record, &spec, choices)?;
+        let plan = birth::plan(store, record, &spec, choices)?;
         let running = minibox_runtime::spawn::start(&plan, &mut |event| match event {
             Event::Born { pid } => birth::write_down_start(store, record, *pid),
             _ => Ok(()),

@@ -11,6 +11,7 @@ use crate::living;
 use crate::monitor::health::Report;
 use crate::settings::{Asked, Health, Kind, Restart};
 use crate::signals;
+use crate::signals::pid_inside;
 use crate::size;
 use crate::store::{Container, Exit, Record, Status, Store};
 use crate::volumes;
@@ -100,14 +101,14 @@ fn document(store: &Store, container: &Container) -> Result<Value> {
             "SandboxKey": state.map(|state| format!("/proc/{}/ns/net", state.init.pid)).unwrap_or_default(),
             "Ports": {},
             "IPAddress": "",
-            "Networks": { (&record.settings.network): { "IPAddress": "", "Gateway": "", "MacAddress": "" } },
+            "Networks": { (&record.settings.modes.network): { "IPAddress": "", "Gateway": "", "MacAddress": "" } },
         },
         "Minibox": {
             "rootfs": record.rootfs,
             "layer": record.layer,
             "cgroup": record.cgroup,
             "idMap": id_map,
-            "pidInside": state.map(|_| 1),
+            "pidInside": state.and_then(|state| pid_inside(state.init.pid)),
             "keeper": state.map(|state| state.keeper.pid),
             "monitored": record.monitored,
             "exit": record.exit,
@@ -200,15 +201,6 @@ fn program_config(record: &Record, config: &Value) -> Value {
     })
 }
 
-/// `private`, `host`, or the path of the namespace that is joined.
-fn namespace(config: &Value, kind: &str) -> String {
-    let all = list(&config["linux"]["namespaces"]);
-    match all.iter().find(|namespace| namespace["type"] == kind) {
-        None => String::from("host"),
-        Some(namespace) => namespace["path"].as_str().unwrap_or("private").to_owned(),
-    }
-}
-
 /// What was asked for on the command line about everything else.
 fn host_config(record: &Record, config: &Value) -> Value {
     let settings = &record.settings;
@@ -232,17 +224,17 @@ fn host_config(record: &Record, config: &Value) -> Value {
                 "max-file": settings.log.max_file.to_string(),
             },
         },
-        "NetworkMode": settings.network,
+        "NetworkMode": settings.modes.network,
         "RestartPolicy": { "Name": settings.restart.name(), "MaximumRetryCount": most },
         "AutoRemove": record.auto_remove,
         "CapAdd": added,
         "CapDrop": dropped,
         "GroupAdd": list(&process["user"]["additionalGids"]),
-        "CgroupnsMode": namespace(config, "cgroup"),
-        "IpcMode": namespace(config, "ipc"),
-        "PidMode": namespace(config, "pid"),
-        "UTSMode": namespace(config, "uts"),
-        "UsernsMode": namespace(config, "user"),
+        "CgroupnsMode": settings.modes.cgroup,
+        "IpcMode": settings.modes.ipc,
+        "PidMode": settings.modes.pid,
+        "UTSMode": settings.modes.uts,
+        "UsernsMode": settings.modes.user,
         "OomScoreAdj": number(&process["oomScoreAdj"]),
         "Privileged": settings.privileged,
         "ReadonlyRootfs": config["root"]["readonly"] == true,

@@ -16,6 +16,7 @@ use crate::filter::Filter;
 use crate::format::{Format, Row};
 use crate::living;
 use crate::output;
+use crate::signals::pid_inside;
 use crate::size;
 use crate::store::{Container, Status, Store};
 use crate::terminal;
@@ -107,7 +108,7 @@ fn select(store: &Store, args: &PsArgs) -> Result<Vec<Container>> {
             && filter.labels("label", &record.settings.labels)
             && filter.any("status", |state| state == words::state(&container))
             && filter.any("health", |health| health == words::health(store, &container))
-            && filter.any("network", |network| network == record.settings.network)
+            && filter.any("network", |network| network == record.settings.modes.network)
             && (codes.is_empty() || codes.iter().any(|code| exited(*code)))
             && (roots.is_empty() || roots.contains(&real(&record.rootfs)))
             && before.as_ref().is_none_or(|before| record.created < *before)
@@ -171,6 +172,7 @@ fn row(store: &Store, args: &PsArgs, container: &Container, sizes: Option<&mut S
         record.settings.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let health = words::health(store, container);
     let command = Value::from(most(&output::shell_words(&record.command), 20));
+    let inside = running.and_then(|state| pid_inside(state.init.pid));
     let fields = json!({
         // In quotes, as Go writes them.
         "Command": command.to_string(),
@@ -182,9 +184,9 @@ fn row(store: &Store, args: &PsArgs, container: &Container, sizes: Option<&mut S
         "LocalVolumes": mounts.iter().filter(|mount| mount["Type"] == "volume").count().to_string(),
         "Mounts": mounts.iter().map(name).collect::<Vec<_>>().join(","),
         "Names": record.name,
-        "Networks": record.settings.network,
+        "Networks": record.settings.modes.network,
         "Pid": running.map(|state| state.init.pid.to_string()).unwrap_or_default(),
-        "PidInside": if running.is_some() { "1" } else { "" },
+        "PidInside": inside.map(|pid| pid.to_string()).unwrap_or_default(),
         "Ports": "",
         "RunningFor": format!("{} ago", clock::since(&record.created)),
         "Size": sizes.map_or_else(|| String::from("0B"), |sizes| sizes.of(container)),
@@ -203,6 +205,7 @@ fn table(store: &Store, args: &PsArgs, containers: &[Container]) -> String {
     for container in containers {
         let record = &container.record;
         let running = container.state.as_ref().filter(|_| container.status() == Status::Running);
+        let inside = running.and_then(|state| pid_inside(state.init.pid));
         let command = output::shell_words(&record.command);
         let command =
             output::shorten(&command, if args.no_trunc { usize::MAX } else { COMMAND_WIDTH });
@@ -211,7 +214,7 @@ fn table(store: &Store, args: &PsArgs, containers: &[Container]) -> String {
             id(container, args),
             words::status(store, container),
             running.map_or_else(|| String::from("-"), |state| state.init.pid.to_string()),
-            String::from(if running.is_some() { "1" } else { "-" }),
+            inside.map_or_else(|| String::from("-"), |pid| pid.to_string()),
             command,
         ];
         if args.size {

@@ -307,6 +307,10 @@ fn sysctl(text: &str, args: &CreateArgs) -> Result<(String, String)> {
         return Err(Error::new(format!("--sysctl {key} would change this host, by {flag} host"))
             .hint(format!("leave {flag} host out, or set it on the host with sysctl(8)")));
     }
+    if mode.starts_with("container:") {
+        let what = format!("--sysctl {key} would change another container, by {flag} {mode}");
+        return Err(Error::new(what).hint("make that one with it"));
+    }
     Ok((key.to_owned(), value.to_owned()))
 }
 

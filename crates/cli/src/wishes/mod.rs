@@ -40,14 +40,6 @@ pub(crate) fn bad(flag: &str, value: &str, right: &str) -> Error {
     Error::new(format!("{flag} {value:?} is not understood")).hint(right.to_owned())
 }
 
-/// Refuses flags that nothing acts on.
-fn not_yet(flags: &[(&str, bool)]) -> Result<()> {
-    match flags.iter().find(|(_, is_given)| *is_given) {
-        Some((flag, _)) => Err(Error::new(format!("{flag} is not part of this version"))),
-        None => Ok(()),
-    }
-}
-
 /// Checks every flag's value; nothing has been made yet. `detached`: nobody stays with it.
 pub(crate) fn understand(store: &Store, args: &CreateArgs, detached: bool) -> Result<Wishes> {
     if let Some(name) = &args.name {
@@ -55,18 +47,18 @@ pub(crate) fn understand(store: &Store, args: &CreateArgs, detached: bool) -> Re
     }
     let mut warnings = Vec::new();
     let privileges = security::understand(&args.security, &mut warnings)?;
-    let namespaces = namespaces::understand(args, &mut warnings)?;
+    let namespaces = namespaces::understand(store, args, &mut warnings)?;
     let root = open_root(&args.rootfs)?;
     let mounts = mounts::understand(store, args)?;
     Ok(Wishes {
-        program: process::understand(args, root.as_fd())?,
+        program: process::understand(args, root.as_fd(), &namespaces.default_user())?,
         limits: limits::understand(args)?,
         devices: devices::understand(&args.hardware, &mounts)?,
+        settings: policy::understand(args, detached, namespaces.modes.clone())?,
         namespaces,
         mounts,
         privileges,
         annotations: annotations(&args.labels.annotations)?,
-        settings: policy::understand(args, detached)?,
         warnings,
     })
 }

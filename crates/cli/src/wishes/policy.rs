@@ -9,13 +9,13 @@ use minibox_runtime::{Error, Result};
 use super::process::lines_of;
 use super::{bad, parse_size};
 use crate::args::{CreateArgs, LabelArgs, PolicyArgs};
-use crate::settings::{Health, LogLimits, Restart, Settings};
+use crate::settings::{Health, LogLimits, Modes, Restart, Settings};
 use crate::signals;
 
 /// Seconds that `stop` waits where nothing was said.
 const STOP_TIMEOUT: i64 = 10;
 
-pub(super) fn understand(args: &CreateArgs, detached: bool) -> Result<Settings> {
+pub(super) fn understand(args: &CreateArgs, detached: bool, modes: Modes) -> Result<Settings> {
     let policy = &args.policy;
     let absolute = |path: &PathBuf| {
         std::path::absolute(path).map_err(|error| Error::of_io("find", path, &error))
@@ -27,7 +27,7 @@ pub(super) fn understand(args: &CreateArgs, detached: bool) -> Result<Settings> 
         privileged: args.security.privileged,
         user: args.process.user.clone(),
         entrypoint: args.program.entrypoint.clone(),
-        network: args.namespaces.net.clone(),
+        modes,
         init: args.program.init,
         labels: labels(&args.labels)?,
         stop_signal: signals::parse("--stop-signal", stop_signal)?,

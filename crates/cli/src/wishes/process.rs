@@ -20,14 +20,18 @@ pub(crate) struct Program {
     pub cwd: PathBuf,
 }
 
-pub(super) fn understand(args: &CreateArgs, root: BorrowedFd<'_>) -> Result<Program> {
+pub(super) fn understand(
+    args: &CreateArgs,
+    root: BorrowedFd<'_>,
+    default_user: &str,
+) -> Result<Program> {
     let entrypoint = args.program.entrypoint.iter().filter(|word| !word.is_empty()).cloned();
     let words: Vec<String> = entrypoint.chain(args.command.iter().cloned()).collect();
     if words.is_empty() {
         return Err(Error::new(format!("there is no command to run in {}", args.rootfs.display()))
             .hint("the program comes after the root filesystem: `minibox run -it ROOTFS sh`"));
     }
-    let mut user = user::resolve(root, args.process.user.as_deref().unwrap_or(""))?;
+    let mut user = user::resolve(root, args.process.user.as_deref().unwrap_or(default_user))?;
     for group in &args.program.group_add {
         let gid = user::resolve_group(root, group)
             .map_err(|error| Error { what: format!("--group-add: {}", error.what), ..error })?;
