@@ -110,6 +110,28 @@ fn help_of_each_verb_is_complete_and_has_no_colour() {
     }
 }
 
+#[test]
+fn help_of_every_verb_shows_how_it_is_used() {
+    let sandbox = somebody();
+    for verb in minibox_tests::verbs(sandbox.call(&["--help"]).ok()) {
+        let ran = sandbox.call(&[&verb, "--help"]);
+        let help = ran.ok();
+        assert!(help.starts_with(char::is_uppercase), "it begins with what it does: {help}");
+        assert!(help.contains(&format!("Usage: minibox {verb}")), "{help}");
+        let has_none = ["container", "version"].contains(&verb.as_str());
+        assert!(
+            has_none
+                || help.contains(&format!("Examples:\n  minibox {verb}"))
+                || verb == "completion",
+            "{help}"
+        );
+        let last = help.lines().position(|line| line == "With every verb:").expect("it is there");
+        let examples = help.lines().position(|line| line == "Examples:").unwrap_or(usize::MAX);
+        assert!(last < examples, "{help}");
+        assert_eq!(sandbox.call(&["help", &verb]).ok(), help);
+    }
+}
+
 /// The line on which `option` is explained.
 #[track_caller]
 fn line_of(help: &str, option: &str) -> usize {

@@ -14,9 +14,11 @@ use clap::{Arg, ArgAction, Command, ValueEnum};
 use minibox_runtime::capabilities;
 use nix::sys::signal::Signal;
 
+use crate::events;
 use crate::line::{self, Line};
 use crate::output;
 use crate::store::{Container, Record, Status, Store, volumes};
+use crate::views::{ps, words};
 
 /// The shells that are served.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -133,7 +135,6 @@ fn value_name(arg: &Arg) -> &str {
 /// Values that are words of their own, by option; one that ends in `=` or `:` goes on.
 const WORDS: [(&str, &[&str]); 12] = [
     ("cgroupns", &["private", "host", "container:"]),
-    ("filter", &["label=", "name=", "status="]),
     ("format", &["table", "json"]),
     ("ipc", &["private", "host", "container:"]),
     ("log-opt", &["max-size=", "max-file="]),
@@ -142,6 +143,7 @@ const WORDS: [(&str, &[&str]); 12] = [
     ("pid", &["private", "host", "container:"]),
     ("restart", &["no", "on-failure", "always", "unless-stopped"]),
     ("security-opt", &["no-new-privileges=", "label=", "apparmor="]),
+    ("type", &["container", "volume"]),
     ("userns", &["host", "auto", "keep-id"]),
     ("uts", &["private", "host", "container:"]),
 ];
@@ -170,11 +172,26 @@ fn values(place: &Place<'_>, arg: &Arg) -> Vec<Candidate> {
             named(["ALL".to_owned()].into_iter().chain(known))
         }
         "MODE" if place.typed.starts_with("container:") => all_containers(place, "container:", ""),
+        _ if arg.get_long() == Some("filter") => filters(place),
         _ => {
             let words = WORDS.iter().find(|(option, _)| arg.get_long() == Some(option));
             named(words.map_or(&[][..], |(_, words)| words).iter().copied())
         }
     }
+}
+
+/// What a verb can filter by.
+fn filters(place: &Place<'_>) -> Vec<Candidate> {
+    if place.typed.starts_with("status=") {
+        return named(words::STATES.iter().map(|state| format!("status={state}")));
+    }
+    let keys: &[&str] = match place.line.command.get_name() {
+        "ps" => &ps::KEYS,
+        "events" => &events::KEYS,
+        "ls" => &["name", "label", "dangling", "driver"],
+        _ => &["label", "until"],
+    };
+    named(keys.iter().map(|key| format!("{key}=")))
 }
 
 /// Where the shell may put names of files, too.
@@ -264,6 +281,8 @@ mod tests {
         assert_eq!(asked(&["run", "--cap-add", "SYS_PT"]), ["SYS_PTRACE"]);
         assert_eq!(asked(&["kill", "-s", "HU"]), ["HUP"]);
         assert_eq!(asked(&["--data-dir", ""]), [":folders"]);
+        assert_eq!(asked(&["ps", "-f", "stat"]), ["status="]);
+        assert_eq!(asked(&["ps", "--filter=status=ex"]), ["--filter=status=exited"]);
     }
 
     #[test]

@@ -234,6 +234,17 @@ mod tests {
     }
 
     #[test]
+    fn examples_are_understood() {
+        let lines = EXAMPLES.iter().flat_map(|(_, lines)| lines.lines());
+        let typed = lines.map(|line| line.split("   ").next().unwrap_or_default());
+        let is_one_command = |line: &&str| !line.contains(['\'', '|', ';', '>', '<']);
+        for line in typed.filter(|line| line.starts_with("minibox ")).filter(is_one_command) {
+            let read = command().try_get_matches_from(line.split_whitespace());
+            assert!(read.is_ok(), "{line}: {}", read.unwrap_err());
+        }
+    }
+
+    #[test]
     fn the_table_of_flags_is_sound() {
         command().debug_assert();
     }

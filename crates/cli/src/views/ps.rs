@@ -23,7 +23,7 @@ use crate::terminal;
 use crate::wishes::bad;
 
 /// Keys of `--filter`.
-const KEYS: [&str; 11] = [
+pub(crate) const KEYS: [&str; 11] = [
     "ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status",
     "volume",
 ];
