@@ -357,9 +357,11 @@ pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
         if !args.force {
             must_be_over(&container)?;
         } else if container.status() != Status::Created {
-            match halt(store, &container.record.id, Halted::User)? {
-                Some(now) => container = now,
-                None => return store.wait_for_removal(name),
+            match halt(store, &container.record.id, Halted::User) {
+                Ok(Some(now)) => container = now,
+                Ok(None) => return store.wait_for_removal(name),
+                // A full disk, which the removal makes less full.
+                Err(_) => {}
             }
         }
         if let Some((pid, pidfd)) = container.hold()? {

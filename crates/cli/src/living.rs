@@ -33,7 +33,10 @@ pub(crate) fn find_started(store: &Store, asked: &str) -> Result<Container> {
 pub(crate) fn up_to_date(store: &Store, container: Container) -> Result<Option<Container>> {
     let id = container.record.id.clone();
     if container.is_forsaken() {
-        store.settle(&container)?;
+        if store.settle(&container).is_err() {
+            // A full disk hides no container, and keeps nobody from removing it.
+            return Ok(Some(container));
+        }
     } else if container.status() == Status::Running
         && !container.is_kept()
         && container.record.monitored

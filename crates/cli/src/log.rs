@@ -8,7 +8,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use nix::sys::statvfs::fstatvfs;
+
 use crate::settings::LogLimits;
+
+/// Bytes of the disk that a log leaves alone: how a container has ended must still be written down.
+const ROOM: u64 = 1 << 20;
 
 /// The writing end.
 pub(crate) struct Log {
@@ -55,7 +60,7 @@ impl Log {
         if self.size > 0 && self.size.saturating_add(text.len() as u64) > self.limits.max_size {
             self.turn_over();
         }
-        let Some(file) = &mut self.file else { return };
+        let Some(file) = self.file.as_mut().filter(|file| has_room(file)) else { return };
         self.is_torn = file.write_all(&text).is_err();
         if !self.is_torn {
             self.size += text.len() as u64;
@@ -75,6 +80,10 @@ impl Log {
         }
         *self = Log::open(&folder, self.limits);
     }
+}
+
+fn has_room(file: &File) -> bool {
+    fstatvfs(file).is_ok_and(|fs| fs.blocks_available() as u64 * fs.fragment_size() as u64 >= ROOM)
 }
 
 /// One line of a log.
