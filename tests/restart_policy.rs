@@ -71,8 +71,7 @@ fn a_success_is_not_repeated_and_no_means_no() {
         ] {
             let sandbox = Sandbox::new(caller);
             start(&sandbox, options, script);
-            let code =
-                if runs == 1 && options.len() < 2 || options.contains(&"no") { 1 } else { 0 };
+            let code = i32::from(runs == 1 && options.len() < 2 || options.contains(&"no"));
             assert_eq!(sandbox.call(&["wait", "c"]).ok(), code.to_string(), "{options:?}");
             assert_eq!(lines(&sandbox), runs, "{options:?}");
         }

@@ -83,7 +83,7 @@ impl Log {
 }
 
 fn has_room(file: &File) -> bool {
-    fstatvfs(file).is_ok_and(|fs| fs.blocks_available() as u64 * fs.fragment_size() as u64 >= ROOM)
+    fstatvfs(file).is_ok_and(|fs| fs.blocks_available() * fs.fragment_size() >= ROOM)
 }
 
 /// One line of a log.
