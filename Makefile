@@ -76,7 +76,7 @@ setup-test:
 
 # The binary with its manual, completions and units, as they lie below a prefix.
 stage: build
-	@$(OWNER) scripts/stage target/stage
+	@$(OWNER) scripts/stage minibox target/stage
 
 # A second build for the tests: it aborts when the child of clone3 allocates, and fails where told to.
 guard: setup

@@ -34,17 +34,11 @@ fn run(command: &mut Command) -> Ran {
     ran
 }
 
-/// One of the scripts of this checkout.
-fn script(sandbox: &Sandbox, name: &str) -> Command {
-    let mut command = sandbox.command(&checkout().join("scripts").join(name));
-    command.env("MINIBOX_BIN", fs::canonicalize(sandbox.program()).expect("minibox"));
-    command
-}
-
 /// All that gets installed, laid out.
 fn staged(sandbox: &Sandbox) -> PathBuf {
     let stage = sandbox.path("stage");
-    run(script(sandbox, "stage").arg(&stage));
+    let mut script = sandbox.command(&checkout().join("scripts/stage"));
+    run(script.arg(fs::canonicalize(sandbox.program()).expect("minibox")).arg(&stage));
     stage
 }
 

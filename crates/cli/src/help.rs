@@ -163,31 +163,42 @@ minibox completion fish | source         in ~/.config/fish/config.fish",
 
 /// The command line with all that is said about it.
 pub(crate) fn command() -> Command {
-    let mut root = Cli::command();
-    for (verb, examples) in EXAMPLES {
-        let indented = examples.replace('\n', "\n  ");
-        root = root.mut_subcommand(verb, |c| c.after_help(format!("Examples:\n  {indented}")));
-    }
-    // An empty variable is none, as elsewhere.
-    root = root.mut_args(|arg| match arg.get_env().and_then(std::env::var_os) {
-        Some(value) if value.is_empty() => arg.env(Resettable::Reset),
-        _ => arg,
-    });
-    let verbs = root.get_subcommands().filter(|verb| OF_CONTAINERS.contains(&verb.get_name()));
-    let list = |verb: &Command| match verb.get_name() {
-        "ps" => verb.clone().visible_aliases(["ls", "list"]),
-        _ => verb.clone(),
-    };
     let container = Command::new("container")
         .about("The same verbs, as docker spells them out: container ls, container rm, …")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands(verbs.map(list).collect::<Vec<_>>());
-    root = root.subcommand(container);
+        .defer(|container| container.subcommands(of_containers()));
+    // An empty variable is none, as elsewhere.
+    let root = Cli::command().mut_subcommands(with_examples).subcommand(container).mut_args(
+        |arg| match arg.get_env().and_then(std::env::var_os) {
+            Some(value) if value.is_empty() => arg.env(Resettable::Reset),
+            _ => arg,
+        },
+    );
     let groups = groups(&root);
     root.help_template(format!(
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}"
     ))
+}
+
+fn with_examples(verb: Command) -> Command {
+    match EXAMPLES.iter().find(|(name, _)| *name == verb.get_name()) {
+        Some((_, lines)) => {
+            verb.after_help(format!("Examples:\n  {}", lines.replace('\n', "\n  ")))
+        }
+        None => verb,
+    }
+}
+
+/// The verbs of `minibox container`.
+fn of_containers() -> Vec<Command> {
+    let root = Cli::command().mut_subcommands(with_examples);
+    let verbs = root.get_subcommands().filter(|verb| OF_CONTAINERS.contains(&verb.get_name()));
+    let with_aliases = |verb: Command| match verb.get_name() {
+        "ps" => verb.visible_aliases(["ls", "list"]),
+        _ => verb,
+    };
+    verbs.cloned().map(with_aliases).collect()
 }
 
 /// What a person has typed; `container ps` is `ps`.
