@@ -31,6 +31,24 @@ fn it_shows_what_lives_in_the_container_and_nothing_else() {
     }
 }
 
+/// A pid namespace inside: on the host three numbers, and it is the container's that counts.
+#[test]
+fn processes_with_a_pid_namespace_of_their_own_belong_to_it_too() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let script = "unshare --pid --fork sleep 1234";
+        sandbox.start(&["--name", "web", "--privileged"], &["sh", "-c", script]);
+        wait_until("it sleeps", || sandbox.call(&["top", "web"]).ok().contains(" sleep 1234"));
+        let table = sandbox.call(&["top", "web"]).ok().to_owned();
+        let sleeper = table.lines().find(|line| line.contains("  sleep 1234")).expect("a row");
+        let cells: Vec<&str> = sleeper.split_whitespace().collect();
+        let status = fs::read_to_string(format!("/proc/{}/status", cells[1])).expect("it lives");
+        let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).expect("NSpid");
+        let pids: Vec<&str> = pids.split_whitespace().collect();
+        assert_eq!((pids.len(), pids[1]), (3, cells[2]), "{caller:?}: {status}");
+    }
+}
+
 #[test]
 fn options_are_those_of_the_hosts_ps() {
     if !has("ps") {

@@ -70,26 +70,22 @@ impl Process {
     }
 }
 
-fn namespace(pid: i32, kind: &str) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()
+/// The mount namespace: no two containers share one, as they may share process ids.
+fn files_of(pid: i32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/mnt")).ok()
 }
 
-/// All processes of the container with this PID 1, in the order of their numbers: those that see its files
-/// or its processes, and whatever those have started.
+/// All processes of the container with this PID 1, in the order of their numbers: those that see its files,
+/// and whatever those have started.
 fn processes(init: i32) -> Vec<Process> {
-    let (files, pids) = (namespace(init, "mnt"), namespace(init, "pid"));
-    let own_pids = namespace(std::process::id() as i32, "pid");
+    let files = files_of(init);
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut all: Vec<Process> = entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter_map(Process::read)
         .collect();
     all.sort_by_key(|process| process.pid);
-    let lives_there = |pid: i32| {
-        let its_pids = namespace(pid, "pid");
-        (files.is_some() && namespace(pid, "mnt") == files)
-            || (pids.is_some() && its_pids == pids && its_pids != own_pids)
-    };
+    let lives_there = |pid: i32| pid == init || (files.is_some() && files_of(pid) == files);
     let mut members: Vec<i32> =
         all.iter().map(|process| process.pid).filter(|&pid| lives_there(pid)).collect();
     loop {
