@@ -31,6 +31,29 @@ fn it_shows_what_lives_in_the_container_and_nothing_else() {
     }
 }
 
+#[test]
+fn containers_that_share_process_ids_are_told_apart() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        sandbox.start(&["--name", "one"], &["sleep", "1111"]);
+        sandbox.start(&["--name", "two", "--pid", "container:one"], &["sleep", "2222"]);
+        let commands = |name: &str| {
+            let table = sandbox.call(&["top", name]).ok().to_owned();
+            table
+                .lines()
+                .skip(1)
+                .map(|line| line.rsplit_once("  ").expect("columns").1.to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(commands("one"), ["sleep 1111"]);
+        assert_eq!(commands("two"), ["sleep 2222"]);
+        // Not every program is the first of its pid namespace.
+        let inside = sandbox.call(&["ps", "--format", "{{.Names}} {{.PidInside}}"]);
+        assert!(!inside.ok().contains("two 1\n") && inside.ok().ends_with("one 1"), "{inside:?}");
+        assert_ne!(sandbox.inspect("two")["Minibox"]["pidInside"], 1);
+    }
+}
+
 /// A pid namespace inside: on the host three numbers, and it is the container's that counts.
 #[test]
 fn processes_with_a_pid_namespace_of_their_own_belong_to_it_too() {

@@ -2,12 +2,10 @@
 //! whatever it makes is gone with it.
 
 use std::ffi::CString;
-use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid};
 
@@ -54,31 +52,11 @@ pub fn overlay(folder: &Path) -> Result<()> {
 pub fn idmapped_mount(folder: &Path) -> Result<()> {
     let path = CString::new(folder.as_os_str().as_encoded_bytes())
         .map_err(|_| Error::new(format!("{} contains a zero byte", folder.display())))?;
-    let failed = |fault| Error::of_fault("cannot map the owners of a mount", fault);
-    let mapped = |ids: &File| {
-        let mount = sys::own(sys::open_tree_clone(libc::AT_FDCWD, &path, false)?);
-        sys::map_mount(mount.as_raw_fd(), false, ids.as_raw_fd())
-    };
-    let (theirs, ours) = nix::unistd::pipe2(OFlag::O_CLOEXEC)
-        .map_err(|errno| Error::new("cannot make a pipe").errno(errno))?;
-    match sys::clone3(libc::CLONE_NEWUSER as u64, None).map_err(failed)? {
-        Forked::Child => {
-            drop(ours);
-            // Its namespace is there as long as it is: until the parent lets go.
-            let _ = sys::read(theirs.as_raw_fd(), &mut [0]);
-            sys::exit_now(0)
-        }
-        Forked::Parent { pid, pidfd: _ } => {
-            let tried = own_id().write(pid).and_then(|()| {
-                let file = format!("/proc/{pid}/ns/user");
-                let ids = File::open(&file).map_err(|e| Error::of_io("open", file.as_ref(), &e))?;
-                mapped(&ids).map_err(failed)
-            });
-            drop(ours);
-            let _ = waitpid(Pid::from_raw(pid), None);
-            tried
-        }
-    }
+    let ids = idmap::user_namespace(&own_id())?;
+    let mapped = sys::open_tree_clone(libc::AT_FDCWD, &path, false)
+        .map(sys::own)
+        .and_then(|mount| sys::map_mount(mount.as_raw_fd(), false, ids.as_raw_fd()));
+    mapped.map_err(|fault| Error::of_fault("cannot map the owners of a mount", fault))
 }
 
 /// CHILD: in a mount namespace of its own covers the folder with memory, and puts the overlay together there.
