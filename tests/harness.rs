@@ -403,7 +403,7 @@ impl Sandbox {
     /// What a container is doing: created, running, restarting, exited …
     #[track_caller]
     pub fn status(&self, name: &str) -> String {
-        self.inspect(name)["status"].as_str().expect("a status").to_owned()
+        self.inspect(name)["State"]["Status"].as_str().expect("a status").to_owned()
     }
 
     /// Makes a container and gives its id.

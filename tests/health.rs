@@ -97,10 +97,10 @@ fn inspect_shows_it_from_the_first_moment_and_nothing_where_nothing_is_checked()
             &["sleep", "1000"],
         );
         let expected = serde_json::json!({"Status": "starting", "FailingStreak": 0, "Log": []});
-        assert_eq!(sandbox.inspect("c")["health"], expected);
+        assert_eq!(sandbox.inspect("c")["State"]["Health"], expected);
         for (name, options) in [("d", &[][..]), ("e", &["--no-healthcheck"])] {
             sandbox.start(&[&["--name", name], options].concat(), &["sleep", "1000"]);
-            assert_eq!(sandbox.inspect(name)["health"], Value::Null);
+            assert_eq!(sandbox.inspect(name)["State"]["Health"], Value::Null);
         }
     }
 }

@@ -178,7 +178,7 @@ fn ctrl_c_in_the_foreground_is_an_end() {
         let options = ["--name", "c", "--restart", "unless-stopped"];
         let run = sandbox.run_beside(&options, &["sh", "-c", script]);
         run.wait_for("ready");
-        let id = sandbox.inspect("c")["id"].as_str().expect("an id").to_owned();
+        let id = sandbox.inspect("c")["Id"].as_str().expect("an id").to_owned();
         let monitor = keeper(&sandbox, &id);
         run.signal(Signal::SIGINT);
         let ran = run.end();
@@ -196,7 +196,7 @@ fn ctrl_c_in_the_foreground_is_an_end() {
         sandbox.call(&["rm", "-f", "c"]).code(0);
         let run = sandbox.run_beside(&options, &["sh", "-c", script]);
         run.wait_for("ready");
-        let id = sandbox.inspect("c")["id"].as_str().expect("an id").to_owned();
+        let id = sandbox.inspect("c")["Id"].as_str().expect("an id").to_owned();
         run.signal(Signal::SIGKILL);
         wait_until("it has ended", || sandbox.status("c") == "exited");
         assert_eq!(sandbox.record(&id)["halted"], "user");

@@ -90,7 +90,13 @@ impl Sweep<'_> {
     fn names(&mut self) {
         for link in entries(&self.store.data.join("names")) {
             let containers = self.store.data.join("containers");
-            let nowhere = || fs::read_link(&link).is_ok_and(|id| !containers.join(id).exists());
+            let nowhere = || {
+                fs::read_link(&link).is_ok_and(|id| {
+                    // One that is just being removed keeps its name to the last.
+                    let removed = containers.join(format!(".removed-{}", id.display()));
+                    !containers.join(&id).exists() && !removed.exists()
+                })
+            };
             // Asked twice: a removal takes the name away a moment after the container.
             let leads_nowhere = nowhere() && {
                 std::thread::sleep(std::time::Duration::from_millis(50));

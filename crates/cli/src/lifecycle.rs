@@ -175,7 +175,7 @@ impl Asking {
             is_deaf,
             signal,
             seconds,
-            deadline: limit.map(|limit| Instant::now() + limit),
+            deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
         }))
     }
 }
