@@ -1,13 +1,16 @@
 //! `--explain` and `--step`: the birth of a container, told as it happens.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
+use std::os::fd::{AsFd, OwnedFd};
 
 use minibox_runtime::line::Listening;
 use minibox_runtime::step::Side;
-use minibox_runtime::{Error, Event, Result, Step};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use minibox_runtime::{Error, Event, Result, Step, sys};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::output;
+use crate::signals;
 
 /// Tells the steps of one start on stderr.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub(crate) struct Teller {
     told: Option<Step>,
     pid: i32,
     total: u64,
+    /// Leads to whoever asked for this, where that is another process: when it goes, a halt is over.
+    leash: Option<OwnedFd>,
 }
 
 impl Teller {
@@ -33,7 +38,13 @@ impl Teller {
             told: None,
             pid: 0,
             total: 0,
+            leash: None,
         }
+    }
+
+    /// Ties it to whoever holds the other end of `leash`.
+    pub(crate) fn tie(&mut self, leash: OwnedFd) {
+        self.leash = Some(leash);
     }
 
     /// What the runtime should report.
@@ -79,7 +90,7 @@ impl Teller {
         let _ = stderr.flush();
         drop(stderr);
         match event {
-            Event::Before { step, .. } => halt(*step),
+            Event::Before { step, .. } => halt(*step, self.leash.as_ref()),
             _ => Ok(()),
         }
     }
@@ -112,21 +123,35 @@ impl Teller {
     }
 }
 
-/// Until Enter. The end of the input, Ctrl-D, ends the start; Ctrl-C ends minibox, and its guardian the
-/// rest.
-fn halt(step: Step) -> Result<()> {
-    let mut deadly = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
-        deadly.add(signal);
-    }
-    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&deadly), None);
-    let read = std::io::stdin().lock().read_line(&mut String::new());
-    let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&deadly), None);
-    if !std::io::stdin().is_terminal() {
+/// Until Enter. The end of the input, Ctrl-D, ends the start; Ctrl-C ends whoever asked for it, and that
+/// ends the start.
+fn halt(step: Step, leash: Option<&OwnedFd>) -> Result<()> {
+    let stdin = std::io::stdin();
+    let mut polled = vec![PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    polled.extend(leash.map(|leash| PollFd::new(leash.as_fd(), PollFlags::empty())));
+    let goes_on = signals::mortal(|| {
+        while poll(&mut polled, PollTimeout::NONE).is_err() {}
+        let is_asked_for = polled.get(1).is_none_or(|leash| leash.any() != Some(true));
+        is_asked_for && read_line()
+    });
+    if !stdin.is_terminal() {
         let _ = writeln!(std::io::stderr());
     }
-    match read {
-        Ok(1..) => Ok(()),
-        _ => Err(Error::new(format!("stopped before the step {:?}", step.about().title))),
+    if goes_on {
+        return Ok(());
     }
+    Err(Error::new(format!("stopped before the step {:?}", step.about().title)))
+}
+
+/// Reads one line, and not a byte more: the next is for the next halt. False at the end of the input.
+fn read_line() -> bool {
+    let mut byte = [0];
+    while byte != *b"\n" {
+        match sys::read(libc::STDIN_FILENO, &mut byte) {
+            Err(fault) if fault.errno == Errno::EINTR => {}
+            Ok(1..) => {}
+            _ => return false,
+        }
+    }
+    true
 }

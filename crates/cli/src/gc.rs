@@ -94,7 +94,9 @@ impl Sweep<'_> {
                 fs::read_link(&link).is_ok_and(|id| {
                     // One that is just being removed keeps its name to the last.
                     let removed = containers.join(format!(".removed-{}", id.display()));
-                    !containers.join(&id).exists() && !removed.exists()
+                    let is_at_work =
+                        || removed.exists() && matches!(Lock::try_now(&removed), Ok(None));
+                    !containers.join(&id).exists() && !is_at_work()
                 })
             };
             // Asked twice: a removal takes the name away a moment after the container.

@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use minibox_runtime::cgroup::Cgroup;
 use minibox_runtime::{Error, Result, sys};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
 /// A signal by name (with or without SIG) or number.
 pub(crate) fn parse(flag: &str, text: &str) -> Result<i32> {
@@ -47,6 +47,19 @@ pub(crate) fn kill(pidfd: &OwnedFd, cgroup: Option<&Cgroup>) {
     if let Some(cgroup) = cgroup {
         let _ = cgroup.thaw();
     }
+}
+
+/// Lets the signals that end a program do so while `wait` waits.
+pub(crate) fn mortal<T>(wait: impl FnOnce() -> T) -> T {
+    let mut deadly = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        deadly.add(signal);
+    }
+    let mut before = SigSet::empty();
+    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&deadly), Some(&mut before));
+    let waited = wait();
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
+    waited
 }
 
 /// Its name, or its number where it has none.

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use minibox_runtime::line::Listening;
 use minibox_runtime::state::Lock;
 use minibox_runtime::{Error, Result};
 use nix::sys::signalfd::SignalFd;
@@ -17,6 +18,7 @@ use crate::monitor::words::{self, to_monitor};
 use crate::monitor::{self, Birth, Company, Pipes};
 use crate::output;
 use crate::settings::Restart;
+use crate::signals;
 use crate::store::{Container, Halted, Status, Store};
 use crate::supervise;
 
@@ -42,13 +44,17 @@ pub(crate) fn launch(
         // What failed before the program ran leaves nothing of a new container, not even the record.
         let _ = if is_new { store.remove(&record) } else { store.release(&record) };
     })?;
+    let halts = teller.listening() == Listening::Halts;
     let socket =
         monitor::start(Birth { store, record, lock, plan, pipes, teller, company, is_new })?;
     let killed = || {
         Error::new("the monitor was killed before it could start the container")
             .hint("`minibox gc` finds what it left")
     };
-    let pid = words::wait_for_start(&socket)?.ok_or_else(killed)?;
+    let wait = || words::wait_for_start(&socket);
+    // Else a signal is for the program that is about to be there.
+    let waited = if halts { signals::mortal(wait) } else { wait() };
+    let pid = waited?.ok_or_else(killed)?;
     Ok((socket, pid))
 }
 

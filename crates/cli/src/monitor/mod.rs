@@ -99,6 +99,11 @@ fn be_the_monitor(birth: Birth<'_>, client: OwnedFd) -> ! {
     // A session of its own: neither Ctrl-C nor the end of the caller's terminal concerns it.
     let _ = sys::setsid();
     let is_owner = company == Company::Owner;
+    if teller.listening() == Listening::Halts
+        && let Ok(leash) = client.try_clone()
+    {
+        teller.tie(leash);
+    }
     // Before the client makes it raw.
     let terminal = if is_owner { SavedTerminal::take() } else { None };
     let started = words::open_door(&store.run_folder(&record.id)).and_then(|door| {
