@@ -36,7 +36,7 @@ fn table(sandbox: &Sandbox) -> Vec<Row> {
 /// The three ways to start a container.
 const WAYS: [&[&str]; 3] = [&[], &["-d"], &["-t"]];
 
-/// Is the step called `name` taken by `run --read-only`, started in this way by this caller?
+/// Is the step called `name` taken by `run --rm --read-only`, started in this way by this caller?
 fn is_taken(name: &str, caller: Caller, way: &[&str]) -> bool {
     match name {
         // Only where it is asked for, or shares something.
@@ -328,7 +328,8 @@ fn step_halts_before_each_step_so_that_one_can_look_from_outside() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
         let rootfs = sandbox.rootfs();
-        let mut command = sandbox.minibox(&["run", "--step", "--read-only", &rootfs, "echo", "hi"]);
+        let mut command =
+            sandbox.minibox(&["run", "--rm", "--step", "--read-only", &rootfs, "echo", "hi"]);
         let mut running = Beside::spawn(command.stdin(Stdio::piped()));
         let mut keyboard = running.stdin();
         let mut seen = HashSet::new();
@@ -383,7 +384,8 @@ fn a_dry_run_lists_the_calls_and_does_nothing() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
         let explained = sandbox.run(&["--explain", "--rm", "--read-only", "-h", "box"], &["true"]);
-        let ran = sandbox.run(&["--dry-run", "--read-only", "-h", "box"], &["touch", "/done"]);
+        let ran =
+            sandbox.run(&["--dry-run", "--rm", "--read-only", "-h", "box"], &["touch", "/done"]);
         assert_nothing_is_left(&sandbox, "--dry-run");
         assert_eq!(headings(ran.ok()), headings(&explained.stderr), "{caller:?}");
         assert_eq!(ran.stderr, "");
