@@ -489,7 +489,11 @@ fn a_name_that_is_none() {
 
 #[test]
 fn networks_that_there_are_none_of_yet() {
-    not_understood("--net", "mine", &[r#"--net "mine" is not understood"#, "hint: none or host"]);
+    not_understood(
+        "--net",
+        "mine",
+        &[r#"--net "mine" is not understood"#, "hint: none, host or container:NAME"],
+    );
     let expected = [
         "--net bridge: there is no network bridge in this version",
         "hint: today: --net none (loopback only) or --net host (the host's network)",

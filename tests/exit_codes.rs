@@ -54,7 +54,7 @@ fn what_minibox_cannot_do_is_125() {
             (&["run", "--rw", "--read-only", &rootfs, "true"], "--read-only"),
             (&["run", "-w", "/etc/passwd", &rootfs, "true"], "/etc/passwd"),
             (&["run", "-u", "nobody-of-that-name", &rootfs, "true"], "nobody-of-that-name"),
-            (&["run", &rootfs], "COMMAND"),
+            (&["run", &rootfs], "no command"),
             (&["run", "./no-such-folder", "true"], "no-such-folder"),
             (&["run", &file, "true"], &file),
             (&["run"], "ROOTFS"),

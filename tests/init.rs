@@ -86,7 +86,7 @@ fn a_program_without_handlers_ends_when_it_is_asked() {
         let ran = sandbox.call(&["stop", "-t", "-1", &id]);
         ran.ok();
         assert_eq!(ran.stderr, "");
-        assert_eq!(sandbox.inspect(&id)["exit"]["code"], 143, "{caller:?}");
+        assert_eq!(sandbox.inspect(&id)["State"]["ExitCode"], 143, "{caller:?}");
 
         let running =
             sandbox.run_beside(&["--init", "--rm"], &["sh", "-c", "echo ready; exec sleep 1000"]);

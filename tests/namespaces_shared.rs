@@ -57,7 +57,7 @@ fn what_is_shared_is_the_donors_and_the_rest_its_own() {
             sandbox.call(&["exec", &guest, "sh", "-c", "hostname; readlink /proc/self/ns/net"]);
         let net = namespace_of(&sandbox, "donor", "net");
         assert_eq!(ran.ok().lines().collect::<Vec<_>>(), ["donor.example", net.as_str()]);
-        let inside = sandbox.inspect(&guest)["pidInside"].as_i64().expect("a pid");
+        let inside = sandbox.inspect(&guest)["Minibox"]["pidInside"].as_i64().expect("a pid");
         assert!(inside > 1, "PID 1 is the donor's");
     }
 }
@@ -245,7 +245,7 @@ fn signals_do_what_they_do_to_any_process_that_is_not_pid_1() {
             let ran = sandbox.call(&["stop", &id]);
             ran.ok();
             assert_eq!(ran.stderr, "", "{mode}");
-            assert_eq!(sandbox.inspect(&id)["exit"]["code"], 143, "{mode}, {caller:?}");
+            assert_eq!(sandbox.inspect(&id)["State"]["ExitCode"], 143, "{mode}, {caller:?}");
         }
     }
 }
@@ -297,8 +297,8 @@ fn a_later_start_joins_whatever_the_donor_is_by_then() {
         let options = [&ALL[..], &["--name", "again", "--restart", "on-failure:1"]].concat();
         sandbox.start(&options, &["sh", "-c", "readlink /proc/self/ns/net; exit 3"]);
         wait_until("it has given up", || {
-            sandbox.inspect("again")["exit"]["code"] == 3
-                && sandbox.inspect("again")["status"] == "exited"
+            sandbox.inspect("again")["State"]["ExitCode"] == 3
+                && sandbox.inspect("again")["State"]["Status"] == "exited"
         });
         let net = namespace_of(&sandbox, "donor", "net");
         assert_eq!(sandbox.call(&["logs", "again"]).stdout, format!("{net}\n{net}\n"));

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
-use minibox_tests::{Caller, Ran, Sandbox};
+use minibox_tests::{Caller, Ran, Sandbox, wait_until};
 
 /// The lines of /proc/self/uid_map inside, with one blank between numbers.
 fn map(ran: &Ran) -> Vec<String> {
@@ -52,13 +52,14 @@ fn auto_gives_each_container_of_roots_a_range_of_its_own() {
             assert_eq!(map(&ran), [format!("0 {uid} 65536")]);
         }
         // What is given back is taken again, and what is kept stays.
-        let first = sandbox.inspect("c0")["idMap"].clone();
+        let first = sandbox.inspect("c0")["Minibox"]["idMap"].clone();
+        assert!(first["uids"][0]["outside"].is_u64(), "{first}");
         sandbox.call(&["stop", "-t", "0", "c0"]).ok();
         sandbox.call(&["start", "c0"]).ok();
-        assert_eq!(sandbox.inspect("c0")["idMap"], first);
+        assert_eq!(sandbox.inspect("c0")["Minibox"]["idMap"], first);
         sandbox.call(&["rm", "-f", "c0"]).ok();
         sandbox.start(&["--name", "next", "--userns", "private"], &["sleep", "1000"]);
-        assert_eq!(sandbox.inspect("next")["idMap"], first);
+        assert_eq!(sandbox.inspect("next")["Minibox"]["idMap"], first);
         let ran = sandbox.run(&["--userns", "auto:size=1000"], &LOOK);
         assert!(map(&ran)[0].ends_with(" 1000"), "{ran:?}");
     }
@@ -81,7 +82,8 @@ fn owners_inside_are_the_owners_on_the_disk() {
             assert_eq!(ran.ok(), "0\n0:0\n0:0\n0:0\n1000:1001", "{ids:?}");
             assert_eq!(owner(&volume.join("own")), (0, 0));
             // The layer, which cp, diff and a run without a user namespace look at.
-            let layer = sandbox.inspect("c")["layer"].as_str().expect("a layer").to_owned();
+            let layer =
+                sandbox.inspect("c")["Minibox"]["layer"].as_str().expect("a layer").to_owned();
             let upper = Path::new(&layer).join("upper");
             assert_eq!(owner(&upper.join("own")), (5, 6));
             assert_eq!(owner(&upper.join("folder")), (0, 0));
@@ -89,6 +91,55 @@ fn owners_inside_are_the_owners_on_the_disk() {
             sandbox.call(&["rm", "c"]).ok();
             fs::remove_dir_all(&volume).expect("rm");
         }
+    }
+}
+
+#[test]
+fn cp_diff_and_export_see_what_the_container_saw() {
+    for caller in Caller::root_only("files of root's user namespaces") {
+        let sandbox = Sandbox::new(caller);
+        let script = "touch /own; chown 5:6 /own; rm -r /home; mkdir -p /home/new; sleep 1000";
+        let id = sandbox.start(&["--userns", "auto", "--init"], &["sh", "-c", script]);
+        let made = || sandbox.call(&["exec", &id, "test", "-e", "/home/new"]).code == 0;
+        wait_until("it is made", made);
+        let source = sandbox.path("source");
+        fs::write(&source, "").expect("write");
+        chown(&source, Some(1000), Some(1001)).expect("chown");
+        for running in [true, false] {
+            if !running {
+                sandbox.call(&["stop", "-t", "0", &id]).ok();
+            }
+            let place = sandbox.path("copied");
+            let copy = |from: &str, to: &str| sandbox.call(&["cp", "-a", from, to]);
+            copy(&format!("{id}:/own"), &place.display().to_string()).ok();
+            assert_eq!(owner(&place), (5, 6), "running: {running}");
+            let name = format!("/tmp/in-{running}");
+            copy(&source.display().to_string(), &format!("{id}:{name}")).ok();
+            let layer =
+                sandbox.inspect(&id)["Minibox"]["layer"].as_str().expect("a layer").to_owned();
+            assert_eq!(owner(&Path::new(&layer).join("upper").join(&name[1..])), (1000, 1001));
+            let folder = sandbox.path("folder");
+            copy(&format!("{id}:/home"), &folder.display().to_string()).ok();
+            let names =
+                fs::read_dir(&folder).expect("a folder").map(|e| e.expect("an entry").file_name());
+            assert_eq!(names.collect::<Vec<_>>(), ["new"], "what was removed stays so");
+            fs::remove_dir_all(&folder).expect("rm");
+            fs::remove_file(&place).expect("rm");
+            let diff = sandbox.call(&["diff", &id]);
+            assert!(diff.ok().contains("A /own\n"), "{diff:?}");
+        }
+        sandbox.call(&["start", &id]).ok();
+        let ran = sandbox.call(&[
+            "exec",
+            &id,
+            "stat",
+            "-c",
+            "%u:%g",
+            "/own",
+            "/tmp/in-true",
+            "/tmp/in-false",
+        ]);
+        assert_eq!(ran.ok(), "5:6\n1000:1001\n1000:1001");
     }
 }
 

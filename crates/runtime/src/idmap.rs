@@ -117,7 +117,7 @@ impl IdMap {
         is_one(&self.uids) && is_one(&self.gids)
     }
 
-    /// A plain user has mapped nobody but himself, so that groups cannot be changed inside.
+    /// PARENT: a plain user has mapped nobody but himself, so that groups cannot be changed inside.
     pub fn denies_groups(&self) -> bool {
         self.is_single() && needs_user_namespace()
     }

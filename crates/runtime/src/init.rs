@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use libc::AT_FDCWD;
 use nix::errno::Errno;
 
+use crate::idmap::IdMap;
 use crate::line::{Line, Told};
 use crate::mounts::{MountPlan, mask_path, readonly_path};
 use crate::plan::{Plan, RootMount, RootPlan};
@@ -51,8 +52,8 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
         if plan.new_cgroup_namespace { sys::unshare(libc::CLONE_NEWCGROUP) } else { Ok(()) }
     })?;
 
-    if let Some(map) = plan.id_map.as_ref().filter(|map| map.has_root()) {
-        line.at(Step::BecomeRoot, 0, || become_root(map.denies_groups()))?;
+    if plan.id_map.as_ref().is_some_and(IdMap::has_root) {
+        line.at(Step::BecomeRoot, 0, || become_root(plan.process.groups.is_none()))?;
     }
 
     // Mounts in three movements: take while the host is in sight, swap the root, attach inside.

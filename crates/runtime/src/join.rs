@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use crate::cgroup;
 use crate::describe::Subject;
 use crate::error::{Error, Result};
+use crate::idmap::IdMap;
 use crate::init::become_root;
 use crate::line::{Line, Listening, Told};
 use crate::middle;
@@ -100,8 +101,8 @@ fn be_born(plan: &JoinPlan, line: Line, namespaces: i32) -> std::result::Result<
             sys::setns(plan.target.as_raw_fd(), namespaces)
         })?;
     }
-    if let Some(map) = plan.id_map.as_ref().filter(|map| map.has_root()) {
-        line.at(Step::BecomeRoot, 0, || become_root(map.denies_groups()))?;
+    if plan.id_map.as_ref().is_some_and(IdMap::has_root) {
+        line.at(Step::BecomeRoot, 0, || become_root(plan.process.groups.is_none()))?;
     }
     let terminal = plan.process.open_console(line)?;
     Err(plan.process.become_program(line, terminal))

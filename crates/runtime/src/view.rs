@@ -92,12 +92,15 @@ impl View {
             (Door::Planned { .. }, None) => libc::CLONE_NEWNS,
             (Door::Planned { .. }, Some(_)) => libc::CLONE_NEWNS | libc::CLONE_NEWUSER,
         };
+        // Asked here: whoever has entered a user namespace takes himself for root.
+        let keep_groups = self.id_map.as_ref().is_some_and(IdMap::denies_groups);
         let forked = sys::clone3(flags as u64, None).map_err(|fault| {
             Error::of_fault("cannot make a process that sees the files", fault).step(Step::Clone)
         })?;
         let Forked::Parent { pid, pidfd } = forked else {
             drop(ours);
-            let done = self.enter(&theirs, keep).and_then(|descriptors| work(&descriptors));
+            let done =
+                self.enter(&theirs, keep, keep_groups).and_then(|descriptors| work(&descriptors));
             let (code, text) = match done {
                 Ok(answer) => (0, answer),
                 Err(error) if error.errno == Some(Errno::EPIPE) => (HUNG_UP, Vec::new()),
@@ -116,7 +119,7 @@ impl View {
     }
 
     /// CHILD: /proc/self/fd, opened before the container's files take the host's place.
-    fn enter(&self, gate: &UnixStream, keep: &[RawFd]) -> Result<File> {
+    fn enter(&self, gate: &UnixStream, keep: &[RawFd], keep_groups: bool) -> Result<File> {
         let failed = |fault: Fault| Error::of_fault("cannot enter the container's files", fault);
         (&mut &*gate).read_exact(&mut [0]).map_err(|_| Error::new("").errno(Errno::EPIPE))?;
         let own = Path::new("/proc/self/fd");
@@ -135,8 +138,8 @@ impl View {
             sys::setns(pidfd.as_raw_fd(), *namespaces).map_err(failed)?;
             sys::close(pidfd.as_raw_fd());
         }
-        if let Some(map) = self.id_map.as_ref().filter(|map| map.has_root()) {
-            become_root(map.denies_groups()).map_err(failed)?;
+        if self.id_map.as_ref().is_some_and(IdMap::has_root) {
+            become_root(keep_groups).map_err(failed)?;
         }
         // After the ids have changed, which makes the kernel forget it.
         sys::set_pdeathsig(libc::SIGKILL).map_err(failed)?;
