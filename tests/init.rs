@@ -48,7 +48,8 @@ fn orphans_are_collected() {
         };
         let bare = sandbox.start(&[], &["sh", "-c", script]);
         wait_until("nobody collects it", || state(&bare).starts_with('Z'));
-        for options in [&["--init"][..], &["--init", "--pid", "host"]] {
+        let donor = format!("container:{bare}");
+        for options in [&["--init"][..], &["--init", "--pid", &donor]] {
             let kept = sandbox.start(options, &["sh", "-c", script]);
             wait_until("it is collected", || state(&kept) == "gone\n");
         }

@@ -53,7 +53,7 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
     })?;
 
     if plan.id_map.as_ref().is_some_and(IdMap::has_root) {
-        line.at(Step::BecomeRoot, 0, || become_root(plan.process.groups.is_none()))?;
+        line.at(Step::BecomeRoot, 0, || become_root(plan.keep_groups))?;
     }
 
     // Mounts in three movements: take while the host is in sight, swap the root, attach inside.

@@ -102,7 +102,7 @@ fn be_born(plan: &JoinPlan, line: Line, namespaces: i32) -> std::result::Result<
         })?;
     }
     if plan.id_map.as_ref().is_some_and(IdMap::has_root) {
-        line.at(Step::BecomeRoot, 0, || become_root(plan.process.groups.is_none()))?;
+        line.at(Step::BecomeRoot, 0, || become_root(plan.keep_groups))?;
     }
     let terminal = plan.process.open_console(line)?;
     Err(plan.process.become_program(line, terminal))

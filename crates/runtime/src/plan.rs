@@ -125,6 +125,8 @@ pub struct Plan {
     pub new_cgroup_namespace: bool,
     /// Maps of the user namespace, where there is one, be it new or joined.
     pub id_map: Option<IdMap>,
+    /// Groups cannot be changed in the user namespace.
+    pub keep_groups: bool,
     /// The root filesystem.
     pub root: RootPlan,
     /// The mounts, in order.
@@ -216,12 +218,12 @@ impl Plan {
             linux.sysctl().iter().flatten().map(sysctl).collect::<Result<Vec<_>>>()?;
         sysctls.sort();
 
-        let single_id = id_map.as_ref().is_some_and(IdMap::denies_groups);
+        let keep_groups = id_map.as_ref().is_some_and(IdMap::denies_groups);
         let stdio = std::mem::take(&mut choices.stdio);
         let console_size =
             process.terminal().unwrap_or(false).then(|| choices.console_size.unwrap_or((0, 0)));
         let mut program =
-            plan_process(process, single_id, stdio, console_size, choices.die_with_parent)?;
+            plan_process(process, keep_groups, stdio, console_size, choices.die_with_parent)?;
         if choices.init {
             program.init = Some(Arguments::find().ok_or_else(|| {
                 Error::new("cannot find this process's own arguments in /proc/self/stat")
@@ -238,6 +240,7 @@ impl Plan {
                 .collect(),
             new_cgroup_namespace: own(LinuxNamespaceType::Cgroup),
             id_map,
+            keep_groups,
             cwd_place: plan_cwd(process.cwd())?,
             root: root_plan,
             mounts,
@@ -562,6 +565,8 @@ pub struct JoinPlan {
     pub namespaces: i32,
     /// Maps of its user namespace, where that differs.
     pub id_map: Option<IdMap>,
+    /// Groups cannot be changed in it.
+    pub keep_groups: bool,
     /// Version 1 cgroup files to write "0" into.
     pub doors: Vec<CString>,
     /// Version 2 cgroup folder for `CLONE_INTO_CGROUP`.
@@ -582,14 +587,15 @@ impl JoinPlan {
         let open = |path: &std::path::Path| {
             std::fs::File::open(path).map_err(|e| Error::of_io("open", path, &e))
         };
+        let is_other = namespaces & libc::CLONE_NEWUSER != 0;
+        let id_map = is_other.then(|| IdMap::of_process(pid)).transpose()?;
         Ok(JoinPlan {
             target,
             own_pid_namespace: open(Path::new("/proc/self/ns/pid"))?,
             pid,
             namespaces,
-            id_map: (namespaces & libc::CLONE_NEWUSER != 0)
-                .then(|| IdMap::of_process(pid))
-                .transpose()?,
+            keep_groups: id_map.as_ref().is_some_and(IdMap::denies_groups),
+            id_map,
             doors: cgroup.map(Cgroup::doors).transpose()?.unwrap_or_default(),
             cgroup_folder: cgroup.and_then(Cgroup::unified_folder).map(open).transpose()?,
             process,
