@@ -11,6 +11,13 @@ pub(crate) fn of_record(rfc3339: &str) -> SystemTime {
     humantime::parse_rfc3339(rfc3339).unwrap_or(UNIX_EPOCH)
 }
 
+/// When this machine was started, proc_stat(5); 1970 where it does not say.
+pub(crate) fn boot() -> SystemTime {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime ")?.parse().ok());
+    UNIX_EPOCH + Duration::from_secs(seconds.unwrap_or(0))
+}
+
 /// How long ago a moment of a record was, in docker's words, without "ago".
 pub(crate) fn since(rfc3339: &str) -> String {
     span(SystemTime::now().duration_since(of_record(rfc3339)).unwrap_or_default())

@@ -32,6 +32,7 @@ use nix::errno::Errno;
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::events::{Actor, Event};
 use crate::names;
 use crate::settings::{Asked, Kind, Settings};
@@ -422,13 +423,19 @@ impl Store {
         if now.state_is_damaged {
             kill_all_of(&now.record.id)?;
         }
-        let note = match &now.state {
+        // Without a state.json, of which a restart leaves nothing, only the time tells.
+        let is_of_this_boot = match (&now.state, &now.record.started) {
+            (Some(state), _) => state.boot_id == state::boot_id(),
+            (None, Some(started)) => clock::of_record(started) >= clock::boot(),
+            (None, None) => false,
+        };
+        let note = match &now.record.started {
             _ if now.state_is_damaged => "its state.json was damaged, so it was killed",
-            Some(state) if state.boot_id == state::boot_id() => {
+            _ if is_of_this_boot => {
                 "nobody was left to see how it ended: its minibox process was killed"
             }
             Some(_) => "the machine was restarted",
-            None if now.record.started.is_some() => "the machine was restarted",
+            None if now.state.is_some() => "the machine was restarted",
             None => "it was never started: minibox was killed before",
         };
         let exit = Exit {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use minibox_runtime::{Error, Result};
 use nix::unistd::{SysconfVar, sysconf};
@@ -123,9 +123,7 @@ fn own_table(init: i32, processes: &[Process]) -> String {
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     let depth = processes.iter().find(|process| process.pid == init).map_or(0, |p| p.pids.len());
     let hertz = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100) as u64;
-    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let boot = stat.lines().find_map(|line| line.strip_prefix("btime ")?.parse().ok()).unwrap_or(0);
-    let boot = UNIX_EPOCH + Duration::from_secs(boot);
+    let boot = clock::boot();
     let names = names();
     for process in processes {
         let started = boot + Duration::from_millis(process.started * 1000 / hertz);
