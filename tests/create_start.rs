@@ -460,3 +460,26 @@ fn restart_does_not_lose_what_was_made_to_go() {
         assert!(is_alive(pid), "it was left alone");
     }
 }
+
+#[test]
+fn descriptors_of_the_callers_are_handed_on_where_he_says_so() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let (given, kept) = (sandbox.path("given"), sandbox.path("kept"));
+        std::fs::write(&given, "given\n").expect("write");
+        std::fs::write(&kept, "kept\n").expect("write");
+        for options in ["--rm", "--name=a", "--init --name=b", "-i --name=c"] {
+            let script = format!(
+                "exec \"$0\" run --preserve-fds 1 {options} \"$1\" sh -c 'cat <&3; cat <&4' 3<\"$2\" 4<\"$3\""
+            );
+            let mut shell = sandbox.command("sh".as_ref());
+            shell.args(["-c", &script]).arg(sandbox.program()).arg(sandbox.rootfs());
+            let ran =
+                minibox_tests::Ran::of(&shell.arg(&given).arg(&kept).output().expect("a shell"));
+            assert_eq!(ran.stdout, "given\n", "{options}: {ran:?}");
+            assert_ne!(ran.code, 0, "the second is the caller's own: {ran:?}");
+        }
+        let ran = sandbox.run(&["--preserve-fds", "1"], &["true"]);
+        ran.code(125).says("--preserve-fds 1: descriptor 3 is not open");
+    }
+}

@@ -28,6 +28,8 @@ pub(crate) struct Made {
     pub record: Record,
     pub spec: oci::Spec,
     pub lock: Lock,
+    /// How many of the caller's descriptors, from 3 on, are the program's too.
+    pub preserve_fds: u32,
 }
 
 /// `minibox create`.
@@ -64,7 +66,7 @@ pub(crate) fn make(
         .inspect_err(|_| {
             let _ = store.remove(&record);
         })?;
-    Ok(Made { record, spec, lock })
+    Ok(Made { record, spec, lock, preserve_fds: 0 })
 }
 
 /// `--cidfile`: a file that must not be there yet; gone again where nothing was made.

@@ -17,9 +17,9 @@ use crate::supervise::{self, Streams};
 
 /// Runs it; how it ended.
 pub(crate) fn run(store: &Store, made: Made, mut teller: Teller, sig_proxy: bool) -> Result<Exit> {
-    let Made { mut record, spec, lock } = made;
+    let Made { mut record, spec, lock, preserve_fds } = made;
     let interactive = record.settings.interactive;
-    let begun = begin(store, &mut record, &spec, &mut teller, sig_proxy);
+    let begun = begin(store, &mut record, &spec, &mut teller, (sig_proxy, preserve_fds));
     let (plan, streams, signals, running) = begun.inspect_err(|_| {
         let _ = store.remove(&record);
     })?;
@@ -48,11 +48,12 @@ fn begin(
     record: &mut Record,
     spec: &oci::Spec,
     teller: &mut Teller,
-    sig_proxy: bool,
+    (sig_proxy, preserve_fds): (bool, u32),
 ) -> Result<(Plan, Streams, SignalFd, Running)> {
     let mut streams = Streams::new(record.settings.interactive)?;
     let mut choices = birth::choices(record, teller.listening())?;
     choices.die_with_parent = true;
+    choices.preserve_fds = preserve_fds;
     choices.stdio = std::mem::take(&mut streams.theirs);
     let mut plan = birth::plan(store, record, spec, choices)?;
     let signals = supervise::catch_signals(sig_proxy)?;

@@ -9,7 +9,7 @@ use crate::args::{CreateArgs, DryRun, RunArgs};
 use crate::birth;
 use crate::client::{self, Attended, DetachKeys, Visit};
 use crate::config;
-use crate::create;
+use crate::create::{self, Made};
 use crate::dryrun;
 use crate::explain::Teller;
 use crate::foreground;
@@ -42,7 +42,9 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
     if let Some(form) = args.dry_run {
         return dry_run(store, create, &wishes, form, monitored);
     }
+    check_descriptors(args.preserve_fds)?;
     let made = create::make(store, create, &wishes, monitored)?;
+    let made = Made { preserve_fds: args.preserve_fds, ..made };
     let teller = Teller::new(args.explain, args.step);
     let (record, spec) = (made.record.clone(), made.spec.clone());
     // Of a container that could not be started nothing is left, and so nothing that names it.
@@ -82,6 +84,16 @@ pub(crate) fn run(store: &Store, args: &RunArgs) -> Result<u8> {
         explain_end(store, &record, &spec, code);
     }
     Ok(code)
+}
+
+/// `--preserve-fds N`: 3 and the N - 1 after it must be open, or what minibox itself opens would stand there.
+fn check_descriptors(count: u32) -> Result<()> {
+    let is_open = |fd: &u32| std::path::Path::new(&format!("/proc/self/fd/{fd}")).exists();
+    match (3..count.saturating_add(3)).find(|fd| !is_open(fd)) {
+        Some(fd) => Err(Error::new(format!("--preserve-fds {count}: descriptor {fd} is not open"))
+            .hint("those from 3 on are handed on: `minibox run --preserve-fds 1 … 3<FILE`")),
+        None => Ok(()),
+    }
 }
 
 /// A word on an end that surprises.

@@ -29,10 +29,11 @@ pub(crate) fn launch(
     teller: Teller,
     company: Company,
 ) -> Result<(OwnedFd, i32)> {
-    let Made { record, spec, lock } = made;
+    let Made { record, spec, lock, preserve_fds } = made;
     let is_new = !record.is_startable && record.started.is_none();
     let begun = (|| {
         let mut choices = birth::choices(&record, teller.listening())?;
+        choices.preserve_fds = preserve_fds;
         let mut pipes = Pipes::default();
         if !record.terminal {
             let folder = store.run_folder(&record.id);
@@ -118,7 +119,8 @@ pub(crate) fn begin(store: &Store, name: &str, company: Company) -> Result<Optio
     birth::make_run_folder(store, &id)?;
     birth::make_layer(&record)?;
     let spec = birth::load_spec(store, &record)?;
-    launch(store, Made { record, spec, lock }, Teller::new(false, false), company).map(Some)
+    launch(store, Made { record, spec, lock, preserve_fds: 0 }, Teller::new(false, false), company)
+        .map(Some)
 }
 
 /// The container and its lock, once no monitor is about to write down that it has just ended.

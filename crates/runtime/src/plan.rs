@@ -41,6 +41,8 @@ pub struct Choices {
     pub die_with_parent: bool,
     /// PID 1 is a small init, and the program its child.
     pub init: bool,
+    /// How many of the caller's descriptors, from 3 on, are the program's too.
+    pub preserve_fds: u32,
     /// The root shows the ids that are written on its filesystem as the container's own. The caller is
     /// root of the host; without a user namespace there is nothing to do.
     pub map_root: bool,
@@ -224,6 +226,7 @@ impl Plan {
             process.terminal().unwrap_or(false).then(|| choices.console_size.unwrap_or((0, 0)));
         let mut program =
             plan_process(process, keep_groups, stdio, console_size, choices.die_with_parent)?;
+        program.first_closed += choices.preserve_fds as RawFd;
         if choices.init {
             program.init = Some(Arguments::find().ok_or_else(|| {
                 Error::new("cannot find this process's own arguments in /proc/self/stat")
@@ -650,6 +653,7 @@ pub fn plan_process(
         no_new_privs: process.no_new_privileges().unwrap_or(false),
         terminal,
         stdio: above_stdio(stdio)?,
+        first_closed: 3,
         die_with_parent,
     })
 }

@@ -44,6 +44,8 @@ pub struct ProcessPlan {
     pub terminal: Option<(u16, u16)>,
     /// What becomes descriptors 0, 1 and 2; `None` leaves the caller's.
     pub stdio: [Option<OwnedFd>; 3],
+    /// Descriptors from here on are closed: all but the standard streams, and what the caller hands on.
+    pub first_closed: RawFd,
     /// The parent's end is the container's end.
     pub die_with_parent: bool,
     /// How likely the kernel is to kill it when memory runs out, -1000 to 1000; `None` keeps the caller's.
@@ -60,7 +62,10 @@ impl ProcessPlan {
     pub fn detach_from_caller(&self, line: Line, needed: &[RawFd]) -> Result<(), Told> {
         line.at(Step::Setsid, 0, || {
             let given = self.stdio.iter().flatten().map(AsRawFd::as_raw_fd);
-            sys::close_all_but(3, &given.chain(needed.iter().copied()).chain([line.socket]))?;
+            sys::close_all_but(
+                self.first_closed,
+                &given.chain(needed.iter().copied()).chain([line.socket]),
+            )?;
             // The caller's mask must not decide who may enter what is made on the way.
             sys::umask(0);
             sys::unblock_signals()?;
@@ -218,7 +223,7 @@ impl ProcessPlan {
                 }
             }
         }
-        sys::close_all_but(3, &std::iter::once(line.socket))
+        sys::close_all_but(self.first_closed, &std::iter::once(line.socket))
     }
 
     /// Tries one candidate after the other; the failure that tells most, with the number of its path.

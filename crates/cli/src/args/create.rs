@@ -20,6 +20,9 @@ pub(crate) struct RunArgs {
     /// Pass signals on to it
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Terminal")]
     pub sig_proxy: bool,
+    /// Hand N descriptors of yours on, from number 3 on; not at later starts
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Process")]
+    pub preserve_fds: u32,
     /// Print every step as it is done: what, the call, why, how long
     #[arg(long, help_heading = "Teaching")]
     pub explain: bool,
@@ -130,9 +133,6 @@ pub(crate) struct ProgramArgs {
     /// How willingly the kernel ends it when memory runs out: -1000 to 1000
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub oom_score_adj: Option<i32>,
-    /// Hand N descriptors of yours on, from number 3 on
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub preserve_fds: u32,
 }
 
 #[derive(Debug, Args)]
