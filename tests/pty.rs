@@ -30,14 +30,21 @@ pub struct Terminal {
 impl Terminal {
     /// Starts minibox as a shell in a terminal does: session leader, with the terminal as its own.
     pub fn start(sandbox: &Sandbox, args: &[&str]) -> Terminal {
-        let mut command = sandbox.command("setsid".as_ref());
-        command.arg("--ctty").arg(sandbox.program()).args(args);
-        Terminal::start_command(command, |_| {})
+        Terminal::start_command(on_its_terminal(sandbox, args), |_| {})
     }
 
     /// Any command; `change` may replace one of its streams.
-    pub fn start_command(mut command: Command, change: impl Fn(&mut Command)) -> Terminal {
-        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    pub fn start_command(command: Command, change: impl Fn(&mut Command)) -> Terminal {
+        Terminal::sized((24, 80), command, change)
+    }
+
+    /// The same on a terminal of so many rows and columns.
+    pub fn sized(
+        (rows, columns): (u16, u16),
+        mut command: Command,
+        change: impl Fn(&mut Command),
+    ) -> Terminal {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(&size, None).expect("a terminal");
         let before = tcgetattr(&slave).expect("settings");
         let stream = || Stdio::from(slave.try_clone().expect("a copy"));
@@ -130,6 +137,22 @@ impl Terminal {
         assert!(status.expect("stty").success());
     }
 
+    /// Asks the shell inside until it tells `size`, rows and columns: a change travels as a signal.
+    #[track_caller]
+    pub fn has_size_inside(&mut self, size: &str) {
+        self.forget();
+        let mut asked = 0;
+        wait_until(&format!("the size inside is {size}"), || {
+            let text = self.text();
+            let has_it = text.contains(&format!("size {size}\r\n"));
+            if !has_it && text.matches("size ").count() >= asked {
+                self.types("echo si''ze $(stty size)\r");
+                asked += 1;
+            }
+            has_it
+        });
+    }
+
     /// Are keys passed on as they are typed?
     pub fn is_raw(&self) -> bool {
         !tcgetattr(&self.slave).expect("settings").local_flags.contains(LocalFlags::ICANON)
@@ -148,6 +171,13 @@ impl Terminal {
         let status = self.child.wait().expect("a child");
         Ran::of(&std::process::Output { status, stdout: Vec::new(), stderr: Vec::new() }).code
     }
+}
+
+/// minibox as a session leader with the terminal as its own.
+pub(crate) fn on_its_terminal(sandbox: &Sandbox, args: &[&str]) -> Command {
+    let mut command = sandbox.command("setsid".as_ref());
+    command.arg("--ctty").arg(sandbox.program()).args(args);
+    command
 }
 
 impl Drop for Terminal {

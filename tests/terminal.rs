@@ -8,20 +8,6 @@ use minibox_tests::{Beside, Caller, Sandbox, Terminal, is_alive, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Asks the shell inside until it tells `size`: a change travels as a signal.
-#[track_caller]
-fn asks_for_size(terminal: &mut Terminal, size: &str) {
-    let mut asked = 0;
-    wait_until(&format!("the size inside is {size}"), || {
-        let answered = terminal.text().matches("size ").count();
-        if answered == asked {
-            terminal.types("echo si''ze $(stty size)\r");
-            asked += 1;
-        }
-        terminal.text().contains(&format!("size {size}\r\n"))
-    });
-}
-
 /// A shell with an easy prompt.
 const SHELL: &[&str] = &["-it", "--name", "c", "-e", "PS1=> "];
 
@@ -38,7 +24,7 @@ fn the_first_thing_a_learner_types_is_a_shell_on_a_terminal_of_its_own() {
         terminal.types("stty size; echo $TERM\r");
         terminal.shows("24 80\r\nxterm\r\n");
         terminal.resize(33, 101);
-        asks_for_size(&mut terminal, "33 101");
+        terminal.has_size_inside("33 101");
         terminal.types("exit 42\r");
         assert_eq!(terminal.end(), 42);
         assert!(!terminal.text().contains("can't access tty"), "{}", terminal.text());
@@ -146,7 +132,7 @@ fn exec_has_a_terminal_of_its_own_too() {
         terminal.types("tty; stty size\r");
         terminal.shows("/dev/pts/0\r\n24 80\r\n");
         terminal.resize(40, 120);
-        asks_for_size(&mut terminal, "40 120");
+        terminal.has_size_inside("40 120");
         terminal.types("sh -c 'echo sta\"\"rt; exec sleep 1000'\r");
         terminal.shows("start\r\n");
         terminal.types("\u{3}");
