@@ -388,14 +388,13 @@ fn whoever_comes_at_the_very_end_hears_the_truth() {
         for _ in 0..25 {
             sandbox.call(&["start", "c"]).code(0);
             let ran = sandbox.call(&["attach", "c"]);
-            match ran.code {
-                6 => seen += 1,
-                _ => {
-                    let words = ["container c is not running", "has just ended"];
-                    assert!(words.iter().any(|word| ran.stderr.contains(word)), "{ran:?}");
-                    ran.code(125);
-                    late += 1;
-                }
+            if ran.code == 6 {
+                seen += 1;
+            } else {
+                let words = ["container c is not running", "has just ended"];
+                assert!(words.iter().any(|word| ran.stderr.contains(word)), "{ran:?}");
+                ran.code(125);
+                late += 1;
             }
         }
         assert_eq!(seen + late, 25);
