@@ -345,6 +345,14 @@ fn one_container_has_one_user_namespace() {
             ran.code(125).says("another user namespace");
             ran.says("hint: --userns container:one puts this one into the same");
         }
+        donor(&sandbox, &[]);
+        for flag in ["--pid", "--ipc"] {
+            let ran = sandbox.run(&["--userns", "auto", flag, "container:donor"], &["true"]);
+            ran.code(125).says("another user namespace");
+        }
+        let own = ["--userns", "auto", "--net", "container:donor", "--uts", "container:donor"];
+        let theirs = namespace_of(&sandbox, "donor", "net");
+        assert_eq!(sandbox.run(&own, &["readlink", "/proc/self/ns/net"]).ok(), theirs);
         let own = ["--userns", "auto", "--net", "container:one", "--uts", "container:one"];
         assert_eq!(sandbox.run(&own, &["readlink", "/proc/self/ns/net"]).ok(), net);
         let same = [&["--userns=container:one", "--ipc=container:one"], &shared[..]].concat();

@@ -176,6 +176,8 @@ pub(crate) fn decide(
         _ => Origin::New,
     };
     let own = origin.record().map(|record| record.id.clone());
+    // In a new one nobody is yet.
+    let is_same = |owner: &Option<String>| !origin.is_new() && *owner == own;
     for (kind, flag, record, owner) in &owners {
         // Root may join what he likes before he enters a user namespace. Only /proc must be mounted by
         // somebody inside it, and in /dev/shm nobody else's files can be.
@@ -184,7 +186,7 @@ pub(crate) fn decide(
             Kind::Pid => !root || !origin.is_host(),
             _ => !root,
         };
-        if is_apart && *owner != own {
+        if is_apart && !is_same(owner) {
             let name = &record.name;
             return Err(Error::new(format!(
                 "{flag} container:{name}: that container is in another user namespace than this one would be"
@@ -200,7 +202,7 @@ pub(crate) fn decide(
     let is_foreign = |(kind, _, other): &&(Kind, &str, &Origin)| match (id_map.is_some(), other) {
         (false, _) | (_, Origin::New) => false,
         (_, Origin::Host) => true,
-        (_, Origin::Of(_)) => owners.iter().any(|(k, .., owner)| k == kind && *owner != own),
+        (_, Origin::Of(_)) => owners.iter().any(|(k, .., owner)| k == kind && !is_same(owner)),
     };
     let foreign = others.iter().filter(is_foreign).map(|(kind, ..)| *kind).collect();
     Ok(UserNamespace { origin, id_map, foreign })
