@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use crate::{Ran, Sandbox, wait_until};
 
-/// minibox on a terminal of 24 rows and 80 columns, with what it has shown so far.
+/// minibox on a terminal, of 24 rows and 80 columns where nothing else is said, with what it has shown so far.
 #[derive(Debug)]
 pub struct Terminal {
     /// minibox, or what was started in its place.
@@ -33,13 +33,17 @@ impl Terminal {
         Terminal::start_command(on_its_terminal(sandbox, args), |_| {})
     }
 
-    /// Any command; `change` may replace one of its streams.
-    pub fn start_command(command: Command, change: impl Fn(&mut Command)) -> Terminal {
-        Terminal::sized((24, 80), command, change)
+    /// The same on a terminal of so many rows and columns.
+    pub fn of_size(sandbox: &Sandbox, size: (u16, u16), args: &[&str]) -> Terminal {
+        Terminal::begin(size, on_its_terminal(sandbox, args), |_| {})
     }
 
-    /// The same on a terminal of so many rows and columns.
-    pub fn sized(
+    /// Any command; `change` may replace one of its streams.
+    pub fn start_command(command: Command, change: impl Fn(&mut Command)) -> Terminal {
+        Terminal::begin((24, 80), command, change)
+    }
+
+    fn begin(
         (rows, columns): (u16, u16),
         mut command: Command,
         change: impl Fn(&mut Command),
@@ -174,7 +178,7 @@ impl Terminal {
 }
 
 /// minibox as a session leader with the terminal as its own.
-pub(crate) fn on_its_terminal(sandbox: &Sandbox, args: &[&str]) -> Command {
+fn on_its_terminal(sandbox: &Sandbox, args: &[&str]) -> Command {
     let mut command = sandbox.command("setsid".as_ref());
     command.arg("--ctty").arg(sandbox.program()).args(args);
     command
