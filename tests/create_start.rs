@@ -483,3 +483,12 @@ fn descriptors_of_the_callers_are_handed_on_where_he_says_so() {
         ran.code(125).says("--preserve-fds 1: descriptor 3 is not open");
     }
 }
+
+#[test]
+fn of_a_flag_that_is_given_twice_the_last_counts() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let options = ["--rm", "--rm", "-h", "one", "-h", "two", "-e", "A=1", "-e", "A=2"];
+        assert_eq!(sandbox.sh(&options, "hostname; echo $A").ok(), "two\n2");
+    }
+}

@@ -112,8 +112,9 @@ fn date(text: &str) -> Option<SystemTime> {
         Some(("Z", "")) => 0,
         Some((sign, zone)) => {
             let (hours, minutes) = zone.split_once(':').or_else(|| zone.split_at_checked(2))?;
-            let minutes = hours.parse::<u32>().ok()? * 60 + minutes.parse::<u32>().ok()?;
-            i64::from(minutes) * if sign == "-" { -60 } else { 60 }
+            let below = |text: &str, most: i64| text.parse().ok().filter(|n| (0..most).contains(n));
+            let minutes = below(hours, 24)? * 60 + below(minutes, 60)?;
+            minutes * if sign == "-" { -60 } else { 60 }
         }
     };
     let shift = Duration::from_secs(offset.unsigned_abs());
@@ -181,6 +182,8 @@ mod tests {
             "10 parsecs",
             "2026-13-01",
             "2026-11-22T10:00:00+x",
+            "2026-11-22T10:00:00+99999999:00",
+            "2026-11-22T10:00:00+-1:00",
             "1e4",
             "T",
             "é",

@@ -291,7 +291,7 @@ pub(crate) struct SecurityArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PolicyArgs {
     /// Start it again when it ends: no, on-failure[:TIMES], always, unless-stopped [default: no]
-    #[arg(long, value_name = "POLICY", conflicts_with = "rm", help_heading = "Stop and restart")]
+    #[arg(long, value_name = "POLICY", help_heading = "Stop and restart")]
     pub restart: Option<String>,
     /// The signal that `stop` sends [default: TERM]
     #[arg(long, value_name = "SIGNAL", help_heading = "Stop and restart")]

@@ -20,8 +20,9 @@ Examples:
   minibox run --explain ./rootfs true            every step, as it is done";
 
 /// Run a program in a container, and see how it is done.
+// Of a flag that is given twice the last counts, as for docker: a script's defaults come first.
 #[derive(Debug, Parser)]
-#[command(name = "minibox", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "minibox", version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100, args_override_self = true)]
 pub(crate) struct Cli {
     /// Folder for what lives with the processes [default: /run/minibox, or below XDG_RUNTIME_DIR]
     #[arg(

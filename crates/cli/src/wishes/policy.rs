@@ -21,6 +21,14 @@ pub(super) fn understand(args: &CreateArgs, detached: bool, modes: Modes) -> Res
         std::path::absolute(path).map_err(|error| Error::of_io("find", path, &error))
     };
     let stop_signal = policy.stop_signal.as_deref().unwrap_or("TERM");
+    let restart = policy.restart.as_deref().map_or(Ok(Restart::No), restart)?;
+    if args.rm && restart != Restart::No {
+        return Err(Error::new(format!(
+            "--rm and --restart {} exclude each other",
+            restart.name()
+        ))
+        .hint("what is removed when it ends cannot be started again"));
+    }
     Ok(Settings {
         interactive: args.process.interactive,
         stdin_once: !detached,
@@ -32,7 +40,7 @@ pub(super) fn understand(args: &CreateArgs, detached: bool, modes: Modes) -> Res
         labels: labels(&args.labels)?,
         stop_signal: signals::parse("--stop-signal", stop_signal)?,
         stop_timeout: policy.stop_timeout.unwrap_or(STOP_TIMEOUT),
-        restart: policy.restart.as_deref().map_or(Ok(Restart::No), restart)?,
+        restart,
         health: health(policy)?,
         log: log_limits(&policy.log_opts)?,
         pidfile: args.pidfile.as_ref().map(absolute).transpose()?,
