@@ -395,6 +395,9 @@ pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
                 container.record.mounts.clear();
             }
             store.remove(&container.record)?;
+        } else {
+            // Its keeper removes it, or another rm.
+            store.wait_for_removal(&container.record.name)?;
         }
         output::print(&format!("{name}\n"));
         Ok(())
