@@ -2,7 +2,7 @@
 //!
 //! PR_SET_PDEATHSIG alone does not hold that promise: the kernel forgets it when the program changes
 //! its user, as many entry points do, and the program may clear it itself. So a second process waits
-//! for either to end. It is made while the container is still being born, and costs its start no time.
+//! for the end of the first. It is made while the container is still being born, and costs its start no time.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -30,17 +30,19 @@ pub(crate) fn start(store: &Store, record: &Record, pid: i32) -> Result<()> {
 fn guard(store: &Store, record: &Record, container: &OwnedFd, keeper: &OwnedFd) -> ! {
     let _ = sys::setsid();
     quiet::become_quiet(&record.name, &[container.as_raw_fd(), keeper.as_raw_fd()]);
-    let mut ends = [container, keeper].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
-    while poll(&mut ends, PollTimeout::NONE).is_err() {}
-    if !ends[0].any().unwrap_or(false) {
-        signals::kill(container, record.cgroup().as_ref());
-        let mut end = [PollFd::new(container.as_fd(), PollFlags::POLLIN)];
-        while poll(&mut end, PollTimeout::NONE).is_err() {}
-        let _ = write_down(store, &record.id);
-    }
+    wait_for(keeper);
+    signals::kill(container, record.cgroup().as_ref());
+    wait_for(container);
+    let _ = write_down(store, &record.id);
     sys::exit_now(0)
 }
 
+fn wait_for(process: &OwnedFd) {
+    let mut end = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    while poll(&mut end, PollTimeout::NONE).is_err() {}
+}
+
+/// Where its keeper has not: he may have been killed at any point, its last breath included.
 fn write_down(store: &Store, id: &str) -> Result<()> {
     let Some(_lock) = Lock::wait(&store.folder(id))? else { return Ok(()) };
     let Some(mut container) = store.load(id)? else { return Ok(()) };
