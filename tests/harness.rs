@@ -349,10 +349,9 @@ impl Sandbox {
         root
     }
 
-    /// minibox with `args`, started by `wrapper`, a program that executes what follows its own words.
-    /// The wrapper is the test's own user, whoever the caller is.
-    pub fn wrapped(&self, wrapper: &[&str], args: &[&str]) -> Command {
-        let inner = self.minibox(args);
+    /// `inner`, started by `wrapper`, a program that executes what follows its own words. The wrapper is the
+    /// test's own user, whoever the caller is.
+    pub fn around(&self, wrapper: &[&str], inner: &Command) -> Command {
         let mut command = Command::new(wrapper[0]);
         command.args(&wrapper[1..]).arg(inner.get_program()).args(inner.get_args());
         for (name, value) in inner.get_envs() {
@@ -363,6 +362,11 @@ impl Sandbox {
         }
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         command
+    }
+
+    /// minibox with `args`, started by `wrapper`, as in [`Sandbox::around`].
+    pub fn wrapped(&self, wrapper: &[&str], args: &[&str]) -> Command {
+        self.around(wrapper, &self.minibox(args))
     }
 
     /// `minibox run OPTIONS ROOTFS sh -c SCRIPT`.

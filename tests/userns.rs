@@ -207,7 +207,7 @@ fn root_inside_is_nobody_outside() {
                 .trim()
                 .to_owned()
         };
-        assert_eq!(groups(sandbox.pid(&id)), "");
+        assert_eq!(groups(sandbox.pid(&id)), "70000", "its own");
     }
 }
 

@@ -62,24 +62,24 @@ fn by_name_by_number_and_with_a_group() {
         let sandbox = Sandbox::new(caller);
         let root = root_with(&sandbox, PASSWD, GROUP);
         for (asked, expected) in [
-            ("root", "0:0 [] /root"),
-            ("0", "0:0 [] /root"),
-            ("learner", "1000:1001 [5 29] /home/learner"),
-            ("1000", "1000:1001 [5 29] /home/learner"),
-            ("learner:tty", "1000:5 [] /home/learner"),
-            ("learner:6", "1000:6 [] /home/learner"),
-            ("1000:audio", "1000:29 [] /home/learner"),
-            ("homeless", "1002:1002 [] /"),
-            ("4321", "4321:0 [] /"),
-            ("4321:8765", "4321:8765 [] /"),
-            ("00077:011", "77:11 [] /"),
+            ("root", "0:0 [0] /root"),
+            ("0", "0:0 [0] /root"),
+            ("learner", "1000:1001 [5 29 1001] /home/learner"),
+            ("1000", "1000:1001 [5 29 1001] /home/learner"),
+            ("learner:tty", "1000:5 [5] /home/learner"),
+            ("learner:6", "1000:6 [6] /home/learner"),
+            ("1000:audio", "1000:29 [29] /home/learner"),
+            ("homeless", "1002:1002 [1002] /"),
+            ("4321", "4321:0 [0] /"),
+            ("4321:8765", "4321:8765 [8765] /"),
+            ("00077:011", "77:11 [11] /"),
             // Digits are a number, whatever passwd and group call so.
-            ("12345", "12345:0 [] /"),
-            ("5:99", "5:99 [] /"),
+            ("12345", "12345:0 [0] /"),
+            ("5:99", "5:99 [99] /"),
         ] {
             assert_eq!(who(&sandbox, &root, &["-u", asked]), expected, "{caller:?} -u {asked}");
         }
-        assert_eq!(who(&sandbox, &root, &[]), "0:0 [] /root");
+        assert_eq!(who(&sandbox, &root, &[]), "0:0 [0] /root");
     }
 }
 
@@ -88,8 +88,8 @@ fn a_root_without_passwd_knows_numbers_only() {
     for caller in with_several_ids() {
         let sandbox = Sandbox::new(caller);
         let root = sandbox.bare_rootfs("root");
-        assert_eq!(who(&sandbox, &root, &["-u", "1000:1000"]), "1000:1000 [] /", "{caller:?}");
-        assert_eq!(who(&sandbox, &root, &[]), "0:0 [] /");
+        assert_eq!(who(&sandbox, &root, &["-u", "1000:1000"]), "1000:1000 [1000] /", "{caller:?}");
+        assert_eq!(who(&sandbox, &root, &[]), "0:0 [0] /");
         let refused = sandbox.run_on(&root, &["-u", "root"], &["true"]);
         refused.code(125).says("there is no user \"root\" in the container: it has no /etc/passwd");
     }

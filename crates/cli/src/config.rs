@@ -119,7 +119,10 @@ pub(crate) fn oci_user(user: &User) -> oci::User {
     let mut made = oci::User::default();
     made.set_uid(user.uid);
     made.set_gid(user.gid);
-    made.set_additional_gids((!user.groups.is_empty()).then(|| user.groups.clone()));
+    // The primary group among them, or a setgid program would shed it, and with it what files deny to that
+    // group (CVE-2022-36109).
+    let further = user.groups.iter().copied().filter(|group| *group != user.gid);
+    made.set_additional_gids(Some(std::iter::once(user.gid).chain(further).collect()));
     made
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn update(store: &Store, args: &UpdateArgs) -> Result<u8> {
         return Err(Error::new("nothing to change")
             .hint("`minibox update --help` lists the limits that can be changed"));
     }
+    limits::check(&args.limits)?;
     Ok(output::for_each(&args.names.containers, |name| {
         let id = living::find(store, name)?.record.id;
         let gone = || Error::new(format!("container {name:?} has just been removed"));

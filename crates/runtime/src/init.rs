@@ -127,7 +127,7 @@ fn release(plan: &Plan, line: Line) -> Sys<()> {
 pub fn become_root(keep_groups: bool) -> Sys<()> {
     sys::setgid(0)?;
     if !keep_groups {
-        set_groups(&[])?;
+        set_groups(&[], 0)?;
     }
     sys::setuid(0)
 }

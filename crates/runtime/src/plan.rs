@@ -628,7 +628,7 @@ pub fn plan_process(
     };
     let user = process.user();
     let groups = user.additional_gids().clone().unwrap_or_default();
-    if single_id && !groups.is_empty() {
+    if single_id && groups.iter().any(|group| *group != user.gid()) {
         return Err(Error::new(
             "supplementary groups need more than the one id this container has",
         )

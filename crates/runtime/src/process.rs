@@ -179,7 +179,7 @@ impl ProcessPlan {
             self.give_pipes_to(self.uid);
         }
         if let Some(groups) = &self.groups {
-            set_groups(groups)?;
+            set_groups(groups, self.gid)?;
         }
         sys::setgid(self.gid)?;
         // Without this a change away from uid 0 clears the permitted set before it can be narrowed.
@@ -253,12 +253,12 @@ impl ProcessPlan {
     }
 }
 
-/// CHILD: setgroups(2). That nobody may call it in this user namespace is no failure to have none.
-pub fn set_groups(groups: &[u32]) -> Sys<()> {
+/// CHILD: setgroups(2). That nobody may call it in this user namespace is no failure to have none beside
+/// the primary one.
+pub fn set_groups(groups: &[u32], primary: u32) -> Sys<()> {
+    let has_none = || groups.iter().all(|group| *group == primary);
     match sys::setgroups(groups) {
-        Err(fault) if fault.errno == Errno::EPERM && groups.is_empty() && groups_are_denied() => {
-            Ok(())
-        }
+        Err(fault) if fault.errno == Errno::EPERM && has_none() && groups_are_denied() => Ok(()),
         result => result,
     }
 }

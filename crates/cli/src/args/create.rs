@@ -186,7 +186,7 @@ pub(crate) struct NamespaceArgs {
 }
 
 /// Limits that `update` can change.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, Clone, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
     /// Memory limit: bytes, or with k, m, g

@@ -158,6 +158,11 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
+/// All groups but the primary one, which stands among them.
+fn further_groups(user: &Value) -> Vec<&Value> {
+    list(&user["additionalGids"]).iter().filter(|gid| **gid != user["gid"]).collect()
+}
+
 fn number(value: &Value) -> i64 {
     value.as_i64().unwrap_or(0)
 }
@@ -229,7 +234,7 @@ fn host_config(record: &Record, config: &Value) -> Value {
         "AutoRemove": record.auto_remove,
         "CapAdd": added,
         "CapDrop": dropped,
-        "GroupAdd": list(&process["user"]["additionalGids"]),
+        "GroupAdd": further_groups(&process["user"]),
         "CgroupnsMode": settings.modes.cgroup,
         "IpcMode": settings.modes.ipc,
         "PidMode": settings.modes.pid,
@@ -312,11 +317,16 @@ fn has_option(mount: &Value, names: &[&str]) -> bool {
 
 fn binds(record: &Record) -> Vec<String> {
     let bind = |mount: &Value| {
-        let source = mount["Name"].as_str().unwrap_or(text(&mount["Source"]));
         let mode = if mount["RW"] == false { ":ro" } else { "" };
-        format!("{source}:{}{mode}", text(&mount["Destination"]))
+        format!("{}:{}{mode}", origin(mount), text(&mount["Destination"]))
     };
     mounts(record).iter().filter(|mount| mount["Type"] != "tmpfs").map(bind).collect()
+}
+
+/// What is mounted: the name of a volume, the path on the host of anything else.
+pub(crate) fn origin(mount: &Value) -> &str {
+    let key = if mount["Type"] == "volume" { "Name" } else { "Source" };
+    text(&mount[key])
 }
 
 /// The filesystems in memory that were asked for, and their options.
@@ -335,8 +345,10 @@ pub(crate) fn mounts(record: &Record) -> Vec<Value> {
         let propagation = propagation.into_iter().find(|word| has_option(&mount, &[word]));
         let mut shown = json!({
             "Type": "bind",
+            "Name": "",
             "Source": mount["source"],
             "Destination": mount["destination"],
+            "Driver": "",
             "Mode": if writable { "" } else { "ro" },
             "RW": writable,
             "Propagation": propagation.unwrap_or("rprivate"),

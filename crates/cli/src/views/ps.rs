@@ -164,10 +164,7 @@ fn row(store: &Store, args: &PsArgs, container: &Container, sizes: Option<&mut S
     };
     let running = container.state.as_ref().filter(|_| container.status() == Status::Running);
     let mounts = inspect::mounts(record);
-    let name = |mount: &Value| {
-        let name = mount["Name"].as_str().or(mount["Source"].as_str()).unwrap_or_default();
-        most(name, 15)
-    };
+    let name = |mount: &Value| most(inspect::origin(mount), 15);
     let labels: Vec<String> =
         record.settings.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let health = words::health(store, container);

@@ -67,6 +67,14 @@ pub(crate) fn given(args: &LimitArgs) -> Vec<&'static str> {
     given.into_iter().filter_map(|(is_given, flag)| is_given.then_some(flag)).collect()
 }
 
+/// Checks the values that would be wrong for every container.
+pub(crate) fn check(args: &LimitArgs) -> Result<()> {
+    swap(args)?;
+    // Which swap is right depends on the memory that a container has.
+    let others = LimitArgs { memory_swap: None, ..args.clone() };
+    resources(&others, &oci::LinuxResources::default()).map(drop)
+}
+
 /// The limits that the flags name, each together with what else stands in its group: memory, CPU,
 /// processes, I/O.
 pub(crate) fn resources(
@@ -83,7 +91,8 @@ pub(crate) fn resources(
         }
         resources.set_pids(Some(pids(limit)));
     }
-    if let Some(weight) = args.blkio_weight {
+    // Docker's 0: as if nothing had been said.
+    if let Some(weight) = args.blkio_weight.filter(|weight| *weight != 0) {
         if !(10..=1000).contains(&weight) {
             return Err(bad("--blkio-weight", &weight.to_string(), "10 to 1000"));
         }
@@ -100,15 +109,22 @@ fn pids(limit: i64) -> oci::LinuxPids {
     pids
 }
 
+fn size(flag: &str, text: Option<&String>) -> Result<Option<i64>> {
+    text.map(|text| parse_size(flag, text)).transpose()
+}
+
+/// `--memory-swap`; -1: without limit.
+fn swap(args: &LimitArgs) -> Result<Option<i64>> {
+    match args.memory_swap.as_deref() {
+        Some("-1") => Ok(Some(-1)),
+        _ => size("--memory-swap", args.memory_swap.as_ref()),
+    }
+}
+
 fn memory(args: &LimitArgs, mut memory: oci::LinuxMemory) -> Result<Option<oci::LinuxMemory>> {
-    let size =
-        |flag, text: &Option<String>| text.as_ref().map(|text| parse_size(flag, text)).transpose();
-    let limit = size("--memory", &args.memory)?;
-    let low = size("--memory-reservation", &args.memory_reservation)?;
-    let both = match args.memory_swap.as_deref() {
-        Some("-1") => Some(-1),
-        _ => size("--memory-swap", &args.memory_swap)?,
-    };
+    let limit = size("--memory", args.memory.as_ref())?;
+    let low = size("--memory-reservation", args.memory_reservation.as_ref())?;
+    let both = swap(args)?;
     if limit.or(low).or(both).is_none() {
         return Ok(None);
     }
