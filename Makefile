@@ -55,8 +55,9 @@ lint: setup ## formatting, clippy, shellcheck, licences
 fmt: ## format the sources
 	$(OWNER) cargo fmt --all
 
-docs: build ## write docs/steps.md anew from the program
+docs: build ## write docs/steps.md and docs/docker-compat.md anew
 	$(OWNER) sh -c './minibox steps --format markdown > docs/steps.md'
+	$(OWNER) env MINIBOX_WRITE_DOCS=1 cargo test --quiet --locked --package minibox-tests --test compat the_document
 
 check: setup-test lint docs-same test ## all that CI checks
 
