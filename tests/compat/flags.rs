@@ -195,7 +195,7 @@ pub(crate) const VERBS: &[Verb] = &[
             (
                 "--security-opt",
                 Differs(
-                    "no-new-privileges is on without it; label, apparmor and seccomp are only there to be switched off",
+                    "no-new-privileges is on without it; apparmor=PROFILE as docker's, without one unconfined; label and seccomp are only there to be switched off",
                 ),
                 "new privileges",
             ),

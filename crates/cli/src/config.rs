@@ -110,6 +110,7 @@ fn process(tty: bool, wishes: &Wishes, hostname: &str) -> oci::Process {
     process
         .set_capabilities(Some(capability_sets(&wishes.privileges.capabilities, program.user.uid)));
     process.set_rlimits(Some(wishes.limits.ulimits.clone()));
+    process.set_apparmor_profile(wishes.privileges.apparmor.clone());
     process.set_oom_score_adj(wishes.namespaces.oom_score_adj);
     process
 }

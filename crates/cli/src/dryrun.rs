@@ -38,6 +38,7 @@ fn items_of(plan: &Plan, step: Step) -> usize {
         Step::MapIds => usize::from(plan.maps_ids()),
         Step::BecomeRoot => usize::from(plan.id_map.as_ref().is_some_and(IdMap::has_root)),
         Step::OomScore => usize::from(plan.process.oom_score_adj.is_some()),
+        Step::Label => plan.process.labels.len(),
         Step::Init => usize::from(plan.process.init.is_some()),
         Step::TakeMounts => plan.mounts.len(),
         Step::AttachMounts => plan.mounts.len() + usize::from(plan.cwd_place.is_some()),

@@ -61,6 +61,7 @@ pub(crate) fn plan(
     process.set_no_new_privileges(first.no_new_privileges());
     process.set_rlimits(first.rlimits().clone());
     process.set_oom_score_adj(first.oom_score_adj());
+    process.set_apparmor_profile(first.apparmor_profile().clone());
     let bounding =
         first.capabilities().as_ref().and_then(|c| c.bounding().clone()).unwrap_or_default();
     let set = if wish.privileged {

@@ -304,6 +304,9 @@ fn call_of_process(process: &ProcessPlan, step: Step, index: usize) -> String {
             "write(\"/proc/self/oom_score_adj\", {})",
             process.oom_score_adj.as_deref().map(quoted).unwrap_or_default()
         ),
+        Step::Label => process.labels.get(index).map_or_else(String::new, |label| {
+            format!("write({}, {})", quoted(&label.file), quoted(&label.word))
+        }),
         Step::Init => String::from("clone3(); setpgid(0, 0)"),
         Step::Stdio => String::from("dup3(…, 0); dup3(…, 1); dup3(…, 2)"),
         Step::Exec => {

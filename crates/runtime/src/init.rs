@@ -27,7 +27,7 @@ pub fn run(plan: &Plan, line: Line, taken: &mut [RawFd]) -> ! {
 
 /// The middle process's part, where there is something to join: see [`crate::middle`].
 pub fn join(plan: &Plan, line: Line) -> Result<(), Told> {
-    plan.process.set_oom_score(line)?;
+    plan.process.write_about_itself(line)?;
     for (index, join) in plan.joins.iter().enumerate() {
         line.at(Step::Join, index, || {
             // Processes in there may see this one from now on; they must not look into it.
@@ -43,7 +43,7 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
     line.at(Step::Release, 0, || release(plan, line))?;
     plan.process.detach_from_caller(line, &plan.descriptors)?;
     if plan.joins.is_empty() {
-        plan.process.set_oom_score(line)?;
+        plan.process.write_about_itself(line)?;
     }
 
     // While cgroupfs can still be reached by the host's paths; the namespace after the move.

@@ -72,7 +72,7 @@ fn tell_birth(pid: i32, watch: &mut Watch<'_>) -> Result<()> {
 
 /// CHILD: the middle process's part.
 fn join_from_the_middle(plan: &JoinPlan, line: Line) -> std::result::Result<(), Told> {
-    plan.process.set_oom_score(line)?;
+    plan.process.write_about_itself(line)?;
     line.at(Step::Join, 0, || {
         sys::set_dumpable(false)?;
         cgroup::enter(&plan.doors)?;
@@ -93,7 +93,7 @@ fn be_born(plan: &JoinPlan, line: Line, namespaces: i32) -> std::result::Result<
     }
     plan.process.detach_from_caller(line, &[plan.target.as_raw_fd()])?;
     if namespaces != 0 {
-        plan.process.set_oom_score(line)?;
+        plan.process.write_about_itself(line)?;
         // By the host's paths, so before the mount namespace changes.
         line.at(Step::EnterCgroup, 0, || cgroup::enter(&plan.doors))?;
         line.at(Step::Join, 0, || {

@@ -39,6 +39,7 @@ pub mod hints;
 pub mod idmap;
 pub mod init;
 pub mod join;
+pub mod label;
 pub mod line;
 pub mod middle;
 pub mod mounts;

@@ -18,6 +18,7 @@ use crate::cgroup::Cgroup;
 use crate::devices::{self, DevicePlan};
 use crate::error::{Error, Result};
 use crate::idmap::{self, IdMap, Range};
+use crate::label;
 use crate::line::Listening;
 use crate::mounts::{self, MappedMount, MountPlan, Place, Source, c_string};
 use crate::process::ProcessPlan;
@@ -646,6 +647,10 @@ pub fn plan_process(
             .oom_score_adj()
             .map(|score| c_string(score.to_string(), "process.oomScoreAdj"))
             .transpose()?,
+        labels: label::plan(
+            process.apparmor_profile().as_deref(),
+            process.selinux_label().as_deref(),
+        )?,
         init: None,
         umask: user.umask().unwrap_or(0o022),
         capabilities: capabilities::plan(process.capabilities().as_ref())?,

@@ -9,6 +9,7 @@ use libc::AT_FDCWD;
 use nix::errno::Errno;
 
 use crate::capabilities::CapabilitiesPlan;
+use crate::label::Label;
 use crate::line::{Line, Told};
 use crate::reaper;
 use crate::rlimits::RlimitPlan;
@@ -50,6 +51,8 @@ pub struct ProcessPlan {
     pub die_with_parent: bool,
     /// How likely the kernel is to kill it when memory runs out, -1000 to 1000; `None` keeps the caller's.
     pub oom_score_adj: Option<CString>,
+    /// What security modules are to call the program.
+    pub labels: Vec<Label>,
     /// This process stays as an init, and the program is its child; what was written down for the caller's
     /// process is overwritten.
     pub init: Option<Arguments>,
@@ -82,16 +85,18 @@ impl ProcessPlan {
         })
     }
 
-    /// CHILD: tells the kernel how expendable it is. Before it hides from ptrace(2), which would take its own
-    /// /proc/self away from a plain user.
-    pub fn set_oom_score(&self, line: Line) -> Result<(), Told> {
-        let Some(score) = &self.oom_score_adj else { return Ok(()) };
-        line.at(Step::OomScore, 0, || {
-            let file = sys::openat2(AT_FDCWD, c"/proc/self/oom_score_adj", libc::O_WRONLY, 0, 0)?;
-            let done = sys::write(file, score.to_bytes());
-            sys::close(file);
-            done.map(drop)
-        })
+    /// CHILD: tells the kernel how expendable it is, and what confines the program. Before it hides from
+    /// ptrace(2), which would take its own /proc/self away from a plain user.
+    pub fn write_about_itself(&self, line: Line) -> Result<(), Told> {
+        if let Some(score) = &self.oom_score_adj {
+            line.at(Step::OomScore, 0, || {
+                sys::write_file(c"/proc/self/oom_score_adj", score.to_bytes())
+            })?;
+        }
+        for (index, label) in self.labels.iter().enumerate() {
+            line.at(Step::Label, index, || sys::write_file(&label.file, label.word.to_bytes()))?;
+        }
+        Ok(())
     }
 
     /// CHILD: opens a pty in the container's /dev/pts and hands its master side over; the terminal side.

@@ -69,14 +69,6 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
         "a platform other than linux",
     );
     if let Some(process) = spec.process() {
-        say(
-            process.apparmor_profile().as_ref().is_some_and(|p| !p.is_empty()),
-            "process.apparmorProfile",
-        );
-        say(
-            process.selinux_label().as_ref().is_some_and(|l| !l.is_empty()),
-            "process.selinuxLabel",
-        );
         say(process.scheduler().is_some(), "process.scheduler");
         say(process.io_priority().is_some(), "process.ioPriority");
         say(process.exec_cpu_affinity().is_some(), "process.execCPUAffinity");

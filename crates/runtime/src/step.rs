@@ -103,6 +103,11 @@ steps! {
         "While it may still write about itself in the host's /proc."
         "proc_pid_oom_score_adj(5)"
         [EACCES => "lowering the value below the caller's needs CAP_SYS_RESOURCE", EPERM => "lowering the value below the caller's needs CAP_SYS_RESOURCE", EINVAL => "the value must lie between -1000 and 1000"]
+    Label "label" Child
+        "name the security profile of the program"
+        "An AppArmor profile or an SELinux label, which the kernel puts on at the next execve(2). Written as early, for it is the host's /proc that takes it."
+        "proc_pid_attr(5), apparmor(7)"
+        [ENOENT => "no profile of this name is loaded: `sudo aa-status` lists them, `sudo apparmor_parser -r FILE` loads one", EINVAL => "the loaded policy has no such label", EACCES => "what confines minibox itself does not let it change to this", EPERM => "what confines minibox itself does not let it change to this"]
     EnterCgroup "enter-cgroup" Child
         "enter the cgroup, then hide the ones above it"
         "The process moves itself, since a process may always move itself cheaply. The cgroup namespace comes after, because its root is wherever the process is when it is made."

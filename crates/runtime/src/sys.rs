@@ -663,6 +663,14 @@ pub fn write(fd: RawFd, bytes: &[u8]) -> Sys<usize> {
     syscall!("write", libc::SYS_write, fd, bytes.as_ptr(), bytes.len()).map(|n| n as usize)
 }
 
+/// Writes to a file that is there: one word, in one write(2).
+pub fn write_file(path: &CStr, word: &[u8]) -> Sys<()> {
+    let file = openat2(libc::AT_FDCWD, path, libc::O_WRONLY, 0, 0)?;
+    let done = write(file, word);
+    close(file);
+    done.map(drop)
+}
+
 /// read(2), once.
 pub fn read(fd: RawFd, buffer: &mut [u8]) -> Sys<usize> {
     syscall!("read", libc::SYS_read, fd, buffer.as_mut_ptr(), buffer.len()).map(|n| n as usize)

@@ -14,11 +14,14 @@ pub(crate) struct Privileges {
     pub capabilities: oci::Capabilities,
     /// Parts of /proc and /sys are hidden.
     pub masked: bool,
+    /// An AppArmor profile.
+    pub apparmor: Option<String>,
 }
 
 pub(super) fn understand(args: &SecurityArgs, warnings: &mut Vec<String>) -> Result<Privileges> {
     let mut no_new_privs = !args.privileged;
     let mut masked = !args.privileged;
+    let mut apparmor = None;
     for option in &args.security_opt {
         // docker takes `:` too.
         let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
@@ -27,19 +30,14 @@ pub(super) fn understand(args: &SecurityArgs, warnings: &mut Vec<String>) -> Res
             ("no-new-privileges", "false") => no_new_privs = false,
             ("systempaths", "unconfined") => masked = false,
             // What minibox does not set needs no switching off.
-            ("label", "disable") | ("apparmor" | "seccomp", "unconfined") => {}
+            ("label", "disable") | ("seccomp", "unconfined") => {}
             ("label", _) => {
                 return Err(Error::new(format!(
                     "--security-opt {option}: minibox sets no SELinux labels"
                 ))
                 .hint("label=disable is what every container has"));
             }
-            ("apparmor", _) => {
-                return Err(Error::new(format!(
-                    "--security-opt {option}: this version applies no AppArmor profiles to programs"
-                ))
-                .hint("apparmor=unconfined is what every container has"));
-            }
+            ("apparmor", profile) if !profile.is_empty() => apparmor = Some(profile.to_owned()),
             ("seccomp", _) => {
                 return Err(Error::new(format!(
                     "--security-opt {option}: this version has no seccomp filters"
@@ -47,7 +45,7 @@ pub(super) fn understand(args: &SecurityArgs, warnings: &mut Vec<String>) -> Res
                 .hint("seccomp=unconfined is what every container has"));
             }
             _ => {
-                let right = "no-new-privileges=true|false, label=disable, apparmor=unconfined, seccomp=unconfined, systempaths=unconfined";
+                let right = "no-new-privileges=true|false, label=disable, apparmor=PROFILE|unconfined, seccomp=unconfined, systempaths=unconfined";
                 return Err(bad("--security-opt", option, right));
             }
         }
@@ -61,7 +59,7 @@ pub(super) fn understand(args: &SecurityArgs, warnings: &mut Vec<String>) -> Res
     if !masked && !args.privileged {
         warnings.push("--security-opt systempaths=unconfined: the container sees and may turn what /proc and /sys offer".into());
     }
-    Ok(Privileges { no_new_privs, capabilities, masked })
+    Ok(Privileges { no_new_privs, capabilities, masked, apparmor })
 }
 
 fn capability_set(args: &SecurityArgs, warnings: &mut Vec<String>) -> Result<oci::Capabilities> {
