@@ -86,8 +86,8 @@ fn a_program_that_prints_for_ever_is_never_held_up() {
 fn with_f_it_follows_until_the_container_ends() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
-        let script = "trap 'echo bye; exit 0' TERM; echo one; echo problem >&2
-            trap 'echo two' USR1; while :; do sleep 0.02; done";
+        let script = "trap 'echo bye; exit 0' TERM; trap 'echo two' USR1
+            echo one; echo problem >&2; while :; do sleep 0.02; done";
         sandbox.start(&["--name", "c"], &["sh", "-c", script]);
         let mut following = Beside::spawn(&mut sandbox.minibox(&["logs", "-f", "c"]));
         following.wait_for("one");

@@ -164,7 +164,7 @@ minibox completion fish | source         in ~/.config/fish/config.fish",
 /// The command line with all that is said about it.
 pub(crate) fn command() -> Command {
     let container = Command::new("container")
-        .about("The same verbs, as docker spells them out: container ls, container rm, …")
+        .about("The same verbs in docker's long form: container ls, …")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .defer(|container| container.subcommands(of_containers()));
