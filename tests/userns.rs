@@ -176,6 +176,21 @@ fn nothing_of_the_host_stays_mounted_below_a_mapped_root() {
     }
 }
 
+/// As systemd has it; a folder that is opened there is a peer of the host's, and pivot_root(2) wants none.
+#[test]
+fn a_host_that_shares_its_mounts_gets_none_of_the_containers() {
+    for caller in Caller::root_only("mapped roots on a host that shares its mounts") {
+        let sandbox = Sandbox::new(caller);
+        let root = sandbox.bare_rootfs("root").display().to_string();
+        let script = r#"cat /proc/self/mountinfo > before; "$@"; cmp /proc/self/mountinfo before"#;
+        let wrapper = ["unshare", "--mount", "--propagation", "shared", "sh", "-euc", script, "sh"];
+        for options in [&["--userns", "auto"][..], &["--userns", "auto", "--rw"], &["--rw"], &[]] {
+            let words = [&["run", "--rm"], options, &[&root, "true"]].concat();
+            Ran::of(&sandbox.wrapped(&wrapper, &words).output().expect("unshare")).ok();
+        }
+    }
+}
+
 #[test]
 fn root_inside_is_nobody_outside() {
     for caller in Caller::root_only("root of a user namespace") {

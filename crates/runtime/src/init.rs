@@ -19,6 +19,9 @@ use crate::step::Step;
 use crate::sys::{self, Fault, MountChange, Sys};
 use crate::{cgroup, devices};
 
+/// Neither tells the host of a mount on it, nor hears of the host's.
+const PRIVATE: MountChange = MountChange { set: 0, clear: 0, propagation: libc::MS_PRIVATE };
+
 /// Becomes the container's first process; `taken` has one slot per mount of the plan.
 pub fn run(plan: &Plan, line: Line, taken: &mut [RawFd]) -> ! {
     let Err(Told) = be_born(plan, line, taken);
@@ -134,8 +137,7 @@ pub fn become_root(keep_groups: bool) -> Sys<()> {
 
 /// No mount made from here on is seen outside, and none of the host's is seen here.
 pub fn make_private() -> Sys<()> {
-    let private = MountChange { propagation: libc::MS_PRIVATE, ..MountChange::default() };
-    sys::mount_setattr(AT_FDCWD, c"/", true, private)
+    sys::mount_setattr(AT_FDCWD, c"/", true, PRIVATE)
 }
 
 /// The root as a detached mount.
@@ -146,7 +148,7 @@ pub fn take_root(root: &RootPlan) -> Sys<RawFd> {
                 Some(mapped) => mapped.mount.as_raw_fd(),
                 None => sys::open_tree_clone(AT_FDCWD, &root.lower, *recursive)?,
             };
-            let change = MountChange { set: root.attributes, ..MountChange::default() };
+            let change = MountChange { set: root.attributes, ..PRIVATE };
             sys::mount_setattr(mount, c"", *recursive, change)?;
             Ok(mount)
         }
@@ -154,8 +156,10 @@ pub fn take_root(root: &RootPlan) -> Sys<RawFd> {
             if *lower_is_cwd {
                 sys::chdir(&root.lower)?;
             }
-            // Before Linux 6.15 an overlay takes no layer that is attached nowhere.
+            // Before Linux 6.15 an overlay takes no layer that is attached nowhere. The host's peers of one,
+            // which the parent has opened, must not get what lies on it.
             for layer in &root.mapped {
+                sys::mount_setattr(layer.mount.as_raw_fd(), c"", layer.recursive, PRIVATE)?;
                 attach(layer.mount.as_raw_fd(), root)?;
             }
             let mount = MountPlan::take_fresh(c"overlay", options, root.attributes)?;
