@@ -122,8 +122,15 @@ pub(crate) fn cgroup_for(store: &Store, args: &CreateArgs, id: &str) -> Result<O
         let mut asked = limits::given(&args.limits);
         asked.extend((!args.hardware.device_rules.is_empty()).then_some("--device-cgroup-rule"));
         if !asked.is_empty() {
+            let has = if asked.len() == 1 { "has" } else { "have" };
+            let or = match std::env::var_os("XDG_RUNTIME_DIR") {
+                Some(run) if layout.is_unified() && Path::new(&run).join("systemd").exists() => {
+                    format!(", or by `{}`", limits::BY_SYSTEMD)
+                }
+                _ => String::new(),
+            };
             output::note(&format!(
-                "{} has no effect: this user may not make cgroups here; run as root for limits",
+                "{} {has} no effect: this user may not make cgroups here; run as root for limits{or}",
                 asked.join(", ")
             ));
         }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use minibox_runtime::cgroup::Layout;
 use serde::Serialize;
 
+use crate::wishes::limits::BY_SYSTEMD;
+
 /// Is it there?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -350,10 +352,10 @@ impl Machine {
         let missing: Vec<&str> =
             CONTROLLERS.into_iter().filter(|name| !controllers.iter().any(|c| c == name)).collect();
         let name = "limits";
-        if missing.is_empty() {
-            return yes(name, CONTROLLERS.join(" "));
-        }
         if self.is_root() {
+            if missing.is_empty() {
+                return yes(name, CONTROLLERS.join(" "));
+            }
             let finding = partly(name, format!("this kernel has no {}", missing.join(" ")));
             if missing.contains(&"memory") {
                 return self.kernel_parameter(finding, "cgroup_enable=memory");
@@ -375,7 +377,13 @@ impl Machine {
                 ],
             );
         }
-        partly(name, format!("systemd hands you {}, and not {}", controllers.join(" "), missing.join(" "))).advice([
+        let hands = format!("systemd hands you {}", controllers.join(" "));
+        let how = format!("by `{BY_SYSTEMD}` alone");
+        if missing.is_empty() {
+            return partly(name, format!("{hands}, {how}"));
+        }
+        let finding = partly(name, format!("{hands}, and not {}, {how}", missing.join(" ")));
+        finding.advice([
             String::from("sudo mkdir -p /etc/systemd/system/user@.service.d"),
             String::from("printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | sudo tee /etc/systemd/system/user@.service.d/delegate.conf"),
             String::from("sudo systemctl daemon-reload"),

@@ -119,7 +119,7 @@ fn document(store: &Store, machine: &Machine, findings: &[Finding]) -> Result<Va
         "DockerRootDir": store.data,
         "CgroupVersion": if machine.layout.is_unified() { "2" } else { "1" },
         "MemoryLimit": is("limits"),
-        "SwapLimit": is("swap limits"),
+        "SwapLimit": is("limits") && is("swap limits"),
         "KernelVersion": kernel.trim(),
         "OperatingSystem": machine.release("PRETTY_NAME"),
         "OSType": "linux",
