@@ -92,7 +92,8 @@ fn halt(store: &Store, id: &str, who: Halted) -> Result<Option<Container>> {
     if container.record.halted != Some(Halted::User) {
         container.record.halted = Some(who);
     }
-    store.save(&container.record)?;
+    // A disk that takes nothing keeps nobody from ending it.
+    let _ = store.save(&container.record);
     if status == Status::Restarting
         && let Ok(monitor) = words::visit(&store.run_folder(id))
     {
@@ -170,6 +171,7 @@ impl Asking {
         let limit = u64::try_from(seconds).ok().map(Duration::from_secs);
         Ok(Some(Asked {
             record: container.record,
+            who: self.who,
             was_up,
             held: held.map(|(_, pidfd)| pidfd),
             is_deaf,
@@ -183,6 +185,7 @@ impl Asking {
 /// A container that was asked to end.
 struct Asked {
     record: Record,
+    who: Halted,
     was_up: bool,
     /// Its program, where it ran.
     held: Option<OwnedFd>,
@@ -216,7 +219,14 @@ impl Asked {
             send_to(store, &self.record, pidfd, libc::SIGKILL)?;
             wait_for_end(pidfd, None);
         }
-        wait_for_record(store, &self.record.id)?;
+        if let Some(container) = wait_for_record(store, &self.record.id)?
+            && container.status() == Status::Restarting
+            && container.record.halted.is_none()
+        {
+            // What could not be written down when it was asked can be by now.
+            halt(store, &self.record.id, self.who)?;
+            wait_for_record(store, &self.record.id)?;
+        }
         if self.was_up {
             store.tell(&self.record, "stop", &[]);
         }
@@ -357,11 +367,9 @@ pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
         if !args.force {
             must_be_over(&container)?;
         } else if container.status() != Status::Created {
-            match halt(store, &container.record.id, Halted::User) {
-                Ok(Some(now)) => container = now,
-                Ok(None) => return store.wait_for_removal(name),
-                // A full disk, which the removal makes less full.
-                Err(_) => {}
+            match halt(store, &container.record.id, Halted::User)? {
+                Some(now) => container = now,
+                None => return store.wait_for_removal(name),
             }
         }
         if let Some((pid, pidfd)) = container.hold()? {

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! DATA/containers/ID/container.json   what it is, and how it ended      (durable)
+//!                    container.spare  room for the next one
 //!                    config.json      the OCI configuration
 //!                    layer/{upper,work}  what it has changed
 //!                    log, hosts, hostname, resolv.conf
@@ -324,9 +325,13 @@ impl Store {
         }
     }
 
-    /// Writes the record.
+    /// Writes the record, and keeps room for the next: somebody else may fill the disk. The caller holds
+    /// its lock.
     pub(crate) fn save(&self, record: &Record) -> Result<()> {
-        state::save(&self.record_path(&record.id), record)
+        let path = self.record_path(&record.id);
+        state::save(&path, record)?;
+        state::keep_room(&path);
+        Ok(())
     }
 
     /// Reads one container by its full id; `None` where there is none.

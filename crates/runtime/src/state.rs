@@ -1,11 +1,13 @@
 //! What is known of a living container: state.json, written atomically, and the lock around it.
 
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -82,17 +84,60 @@ pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
-/// Writes `value` as JSON so that a reader sees the old file or the new one, never half of one.
+/// Writes `value` as JSON so that a reader sees the old file or the new one, never half of one. On a full
+/// disk it goes where [`keep_room`] has kept room for it.
 pub fn save<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    use std::io::Write;
-    let failed = |error: std::io::Error| Error::of_io("write", path, &error);
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder).map_err(failed)?;
     let text = serde_json::to_vec_pretty(value)
         .map_err(|e| Error::new(format!("cannot write {}: {e}", path.display())))?;
-    file.write_all(&text).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
+    let is_full = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            && spare(path).exists()
+    };
+    let written = match write_anew(path, &text) {
+        Err(error) if is_full(&error) => write_into_spare(path, text),
+        written => written,
+    };
+    written.map_err(|error| Error::of_io("write", path, &error))
+}
+
+fn write_anew(path: &Path, text: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    file.as_file_mut().write_all(text)?;
+    file.persist(path)?;
     Ok(())
+}
+
+/// The file that may take the place of the one at `path`.
+fn spare(path: &Path) -> PathBuf {
+    path.with_extension("spare")
+}
+
+/// Keeps room on the disk for a later [`save`] of a little more than stands in the file at `path` now. Where
+/// there is none, or the filesystem knows no fallocate(2), nothing is kept. The caller holds a lock.
+pub fn keep_room(path: &Path) {
+    const BLOCK: u64 = 4096;
+    let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let room = length(path).next_multiple_of(BLOCK) + BLOCK;
+    if length(&spare(path)) >= room {
+        return;
+    }
+    let mut options = File::options();
+    options.create(true).write(true).truncate(false).mode(0o600);
+    if let Ok(file) = options.open(spare(path)) {
+        let _ = fallocate(&file, FallocateFlags::empty(), 0, room as i64);
+    }
+}
+
+/// Without taking a block or an inode: the two files change places, each keeping what it has.
+fn write_into_spare(path: &Path, mut text: Vec<u8>) -> io::Result<()> {
+    let spare = spare(path);
+    let mut file = File::options().write(true).open(&spare)?;
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+    // Over whatever stood there: blanks at the end are no part of the JSON.
+    text.resize(text.len().max(length), b' ');
+    file.write_all(&text)?;
+    sys::exchange(&spare, path).map_err(|fault| io::Error::from(fault.errno))
 }
 
 /// Reads JSON from `path`; `None` where there is no such file.

@@ -734,6 +734,25 @@ pub fn exists(path: &CStr) -> bool {
     syscall!("faccessat", libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::F_OK).is_ok()
 }
 
+/// renameat2(2) with `RENAME_EXCHANGE`: two files change places. PARENT.
+pub fn exchange(one: &std::path::Path, other: &std::path::Path) -> Sys<()> {
+    let c_string = |path: &std::path::Path| {
+        let bytes = path.as_os_str().as_encoded_bytes();
+        std::ffi::CString::new(bytes).map_err(|_| Fault::new("renameat2", Errno::EINVAL))
+    };
+    let (one, other) = (c_string(one)?, c_string(other)?);
+    syscall!(
+        "renameat2",
+        libc::SYS_renameat2,
+        libc::AT_FDCWD,
+        one.as_ptr(),
+        libc::AT_FDCWD,
+        other.as_ptr(),
+        libc::RENAME_EXCHANGE
+    )
+    .map(drop)
+}
+
 /// chdir(2).
 pub fn chdir(path: &CStr) -> Sys<()> {
     syscall!("chdir", libc::SYS_chdir, path.as_ptr()).map(drop)
