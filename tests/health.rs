@@ -321,6 +321,46 @@ fn after_a_restart_it_is_starting_again() {
 }
 
 #[test]
+fn its_last_results_outlive_it_until_the_next_start() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let id = start(
+            &sandbox,
+            &[
+                "--health-start-period",
+                "1h",
+                "--health-start-interval",
+                "40ms",
+                "--health-interval",
+                "1h",
+            ],
+            "echo well",
+        );
+        let of = || sandbox.inspect("c")["State"]["Health"].clone();
+        // However it ends: with its monitor, or after it.
+        for kill_monitor in [false, true] {
+            wait_until("it is checked", || !results(&sandbox, &id).is_empty());
+            let log = of()["Log"].clone();
+            assert_eq!((&of()["Status"], &log[0]["Output"]), (&"healthy".into(), &"well\n".into()));
+            if kill_monitor {
+                let program = sandbox.pid("c");
+                for pid in [keeper(&sandbox, &id), program] {
+                    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
+                    wait_until("it is gone", || !is_alive(pid));
+                }
+            } else {
+                sandbox.call(&["stop", "-t", "0", "c"]).code(0);
+            }
+            assert_eq!((&of()["Status"], &of()["Log"]), (&"unhealthy".into(), &log));
+            assert!(sandbox.call(&["ps", "-aqf", "health=unhealthy"]).ok().len() > 5);
+            sandbox.call(&["start", "c"]).code(0);
+            let [before, now] = [&log, &of()["Log"]].map(|log| log[0]["Start"].clone());
+            assert_ne!(before, now, "it begins anew");
+        }
+    }
+}
+
+#[test]
 fn the_end_of_input_does_not_wait_for_a_check() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);

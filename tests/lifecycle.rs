@@ -270,6 +270,8 @@ fn wait_prints_the_exit_code_of_each() {
         sandbox.start(&["--name", "b"], &["sh", "-c", "exit 12"]);
         assert_eq!(sandbox.call(&["wait", "a", "b"]).ok(), "11\n12");
         assert_eq!(sandbox.call(&["wait", "b"]).ok(), "12", "it has already ended");
+        sandbox.create(&["--name", "new"], &["true"]);
+        assert_eq!(sandbox.call(&["wait", "new"]).ok(), "0", "it does not run");
         let ran = sandbox.call(&["wait", "nobody", "a"]);
         assert_eq!(ran.code(1).says("there is no container \"nobody\"").stdout, "11\n");
 

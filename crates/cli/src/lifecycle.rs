@@ -317,11 +317,16 @@ pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<u8> {
 /// `minibox wait`.
 pub(crate) fn wait(store: &Store, names: &Names) -> u8 {
     output::for_each(&names.containers, |name| {
-        let mut container = living::find(store, name)?;
+        let mut container = living::find_started(store, name)?;
         let id = container.record.id.clone();
+        // Docker's answer for what does not run, and never has.
+        if container.status() == Status::Created {
+            output::print("0\n");
+            return Ok(());
+        }
         let removed =
             || Error::new(format!("{name} was removed when it ended, and its exit code with it"));
-        // One that was never started is waited for too, and one that is started again and again.
+        // One that is started again and again is waited for, too.
         let exit = loop {
             match container.hold()? {
                 Some((_, pidfd)) => drop(wait_for_end(&pidfd, None)),

@@ -14,6 +14,7 @@ use crate::client::{self, DetachKeys, Visit};
 use crate::create::Made;
 use crate::explain::Teller;
 use crate::living;
+use crate::monitor::health::Report;
 use crate::monitor::words::{self, to_monitor};
 use crate::monitor::{self, Birth, Company, Pipes};
 use crate::output;
@@ -116,6 +117,7 @@ pub(crate) fn begin(store: &Store, name: &str, company: Company) -> Result<Optio
     record.monitored = true;
     record.restarts = 0;
     record.halted = None;
+    Report::forget(store, &id);
     birth::make_run_folder(store, &id)?;
     birth::make_layer(&record)?;
     let spec = birth::load_spec(store, &record)?;

@@ -7,11 +7,13 @@
 //!                    config.json      the OCI configuration
 //!                    layer/{upper,work}  what it has changed
 //!                    log, hosts, hostname, resolv.conf
+//!                    health.json      the last results of its checks, once it has ended
 //! DATA/names/NAME -> ID               one name, one container
 //! DATA/volumes/NAME                   see volumes.rs
 //! DATA/events.ndjson, events.1        what has happened
 //! RUN/ID/state.json                   pid, start time, boot, keeper     (gone with the machine's power)
-//! RUN/ID/stdout, stderr, stdin        the pipes between program and monitor
+//!        health.json                  the results of its checks
+//!        stdout, stderr, stdin        the pipes between program and monitor
 //! ```
 //!
 //! A record is written before anything is made outside it, so that whatever a killed minibox leaves can
@@ -40,6 +42,9 @@ use crate::settings::{Asked, Kind, Settings};
 
 /// The schema of container.json; a higher one is left alone.
 pub(crate) const VERSION: u32 = 1;
+
+/// Results of health checks, in a container's folders.
+pub(crate) const HEALTH: &str = "health.json";
 
 /// How a container ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -462,6 +467,9 @@ impl Store {
             return self.remove(record);
         }
         self.save(record)?;
+        // The last results of its health checks; not worth an error.
+        let health = |folder: PathBuf| folder.join(HEALTH);
+        let _ = fs::copy(health(self.run_folder(&record.id)), health(self.folder(&record.id)));
         self.release(record)
     }
 

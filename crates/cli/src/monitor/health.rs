@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use minibox_runtime::line::Listening;
@@ -16,14 +17,15 @@ use serde::{Deserialize, Serialize};
 use crate::ending::{Ended, reap};
 use crate::joining::{self, Wish};
 use crate::settings::Health;
-use crate::store::{Store, now};
+use crate::store::{HEALTH, Store, now};
 
 /// Bytes of a check's output that are kept, docker's number.
 const MOST_OUTPUT: usize = 4096;
 /// Results that are kept, docker's number.
 const MOST_RESULTS: usize = 5;
 
-/// What is known of a container's health, docker's names: health.json in its run folder.
+/// What is known of a container's health, docker's names: health.json in its run folder, and beside its
+/// record once it has ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Report {
@@ -51,7 +53,13 @@ pub(crate) struct Outcome {
 impl Report {
     /// The report of the container with this id, where it is checked.
     pub(crate) fn read(store: &Store, id: &str) -> Option<Report> {
-        state::read(&store.run_folder(id).join("health.json")).ok().flatten()
+        let read = |folder: PathBuf| state::read(&folder.join(HEALTH)).ok().flatten();
+        read(store.run_folder(id)).or_else(|| read(store.folder(id)))
+    }
+
+    /// Its last results are of no interest any more: it is about to be started.
+    pub(crate) fn forget(store: &Store, id: &str) {
+        let _ = std::fs::remove_file(store.folder(id).join(HEALTH));
     }
 }
 
@@ -194,7 +202,7 @@ impl Checks {
     /// A full disk costs the report, not the container.
     fn save(&self, store: &Store, id: &str) {
         if self.health.is_some() {
-            let _ = state::save(&store.run_folder(id).join("health.json"), &self.report);
+            let _ = state::save(&store.run_folder(id).join(HEALTH), &self.report);
         }
     }
 }

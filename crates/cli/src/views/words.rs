@@ -54,6 +54,10 @@ pub(crate) fn health(store: &Store, container: &Container) -> String {
     if record.settings.health.is_none() {
         return String::from("none");
     }
+    // Docker's word for what is checked no more.
+    if matches!(container.status(), Status::Restarting | Status::Exited) {
+        return String::from("unhealthy");
+    }
     // Before the first check there is no report.
     Report::read(store, &record.id).map_or_else(|| String::from("starting"), |report| report.status)
 }
