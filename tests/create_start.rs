@@ -448,16 +448,26 @@ fn restart_ends_and_starts_again() {
 }
 
 #[test]
-fn restart_does_not_lose_what_was_made_to_go() {
+fn what_was_made_to_go_is_restarted_and_goes_later() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
-        sandbox.start(&["--name", "c", "--rm"], &["sleep", "1000"]);
-        let pid = sandbox.pid("c");
-        sandbox
-            .call(&["restart", "-t", "0", "c"])
-            .code(1)
-            .says("c was made with --rm: when it ends, it is gone");
-        assert!(is_alive(pid), "it was left alone");
+        let script = "echo x >> /runs; cat /runs; trap 'exit 3' TERM; while :; do sleep 0.02; done";
+        sandbox.start(&["--name", "c", "--rm"], &["sh", "-c", script]);
+        // In the foreground without a monitor: what was its terminal hears the end of the first.
+        let beside = sandbox.run_beside(&["--name", "d", "--rm"], &["sh", "-c", script]);
+        beside.wait_for("x\n");
+        for name in ["c", "d"] {
+            for runs in 2..4 {
+                let pid = sandbox.pid(name);
+                assert_eq!(sandbox.call(&["restart", name]).ok(), name);
+                assert!(!is_alive(pid) && is_alive(sandbox.pid(name)));
+                let lines = || sandbox.call(&["exec", name, "cat", "/runs"]).stdout;
+                wait_until("it runs on the same files", || lines() == "x\n".repeat(runs));
+            }
+        }
+        beside.end().code(3);
+        sandbox.call(&["stop", "c", "d"]).code(0);
+        assert_eq!(sandbox.call(&["ps", "-aq"]).ok(), "", "{caller:?}");
     }
 }
 

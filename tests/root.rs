@@ -196,6 +196,23 @@ fn slash_works_as_a_root_filesystem_and_its_submounts_are_not_seen() {
 }
 
 #[test]
+fn a_layer_in_memory_that_a_reboot_took_is_made_anew() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let create = ["create", "--name", "c", "/", "ls", "-d", "/usr/bin", "/root"];
+        sandbox.call(&create).code(0);
+        let layer = sandbox.inspect("c")["Minibox"]["layer"].as_str().expect("a path").to_owned();
+        let start = || sandbox.call(&["start", "-a", "c"]).ok().to_owned();
+        assert_eq!(start(), "/root\n/usr/bin");
+        fs::remove_dir_all(&layer).expect("rm");
+        assert_eq!(start(), "/root\n/usr/bin", "{caller:?}");
+        fs::remove_dir_all(&layer).expect("rm");
+        let copied = sandbox.call(&["cp", "c:/usr/bin/env", "-"]);
+        assert!(copied.code(0).stdout.starts_with("env"), "{caller:?}");
+    }
+}
+
+#[test]
 fn mounts_below_the_root_folder_are_seen_with_rw_only_and_otherwise_missed_aloud() {
     for caller in Caller::all().into_iter().filter(|caller| *caller != Caller::Myself) {
         let sandbox = Sandbox::new(caller);

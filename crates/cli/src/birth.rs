@@ -1,7 +1,6 @@
 //! From a record and its config.json to a plan: the same for the first start and for every later one.
 
 use std::fs;
-use std::path::Path;
 
 use minibox_runtime::cgroup::{Cgroup, Layout};
 use minibox_runtime::line::Listening;
@@ -9,8 +8,9 @@ use minibox_runtime::state::{self, ProcessId, State};
 use minibox_runtime::{Choices, Error, Layer, Plan, Result, spec};
 use oci_spec::runtime as oci;
 
+use crate::patchwork;
 use crate::sharing;
-use crate::store::{Record, Store, make_private, now};
+use crate::store::{Record, Store, make_private, now, remove_tree};
 use crate::terminal;
 use crate::userns;
 
@@ -64,19 +64,29 @@ pub(crate) fn make_run_folder(store: &Store, id: &str) -> Result<()> {
 }
 
 /// The folders of its layer: with the container, and once more where they lay in memory and the machine was
-/// restarted.
+/// restarted. The container does not run.
 pub(crate) fn make_layer(record: &Record) -> Result<()> {
-    let Some(layer) = record.layer.as_ref().filter(|layer| !layer.join("upper").exists()) else {
+    let Some(layer) = &record.layer else { return Ok(()) };
+    let (upper, work) = (layer.join("upper"), layer.join("work"));
+    if record.auto_remove && record.started.is_some() && !record.is_patchwork {
+        // A volatile overlay leaves a mark there, for which the kernel refuses another.
+        remove_tree(&work, record.id_map.as_ref())?;
+        make_private(&work)?;
+    }
+    if upper.exists() {
         return Ok(());
-    };
+    }
     // Nobody else may have taken its place meanwhile.
-    let place = layer.parent().into_iter().map(Path::to_owned);
-    for folder in place.chain(["upper", "work"].map(|part| layer.join(part))) {
-        make_private(&folder)?;
+    for folder in layer.parent().into_iter().chain([upper.as_path(), &work]) {
+        make_private(folder)?;
     }
     // The root of an overlay is the upper folder: it must look like the root it stands for.
     if let Ok(metadata) = fs::metadata(&record.rootfs) {
-        let _ = fs::set_permissions(layer.join("upper"), metadata.permissions());
+        let _ = fs::set_permissions(&upper, metadata.permissions());
+    }
+    if record.is_patchwork {
+        // config.json names its parts.
+        patchwork::make(&record.rootfs, layer)?;
     }
     Ok(())
 }

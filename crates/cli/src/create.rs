@@ -200,7 +200,7 @@ fn prepare(
     let mut spec = config::build(args, wishes, &place);
     if let (Some(layer), true) = (&record.layer, needs_patchwork(args, record)) {
         record.is_patchwork = true;
-        let patchwork = patchwork::make(&absolute_rootfs(args), layer)?;
+        let patchwork = patchwork::make(&args.rootfs, layer)?;
         if let Some(root) = spec.root_mut() {
             root.set_path(patchwork.root);
         }

@@ -42,11 +42,12 @@ fn wait_for(process: &OwnedFd) {
     while poll(&mut end, PollTimeout::NONE).is_err() {}
 }
 
-/// Where its keeper has not: he may have been killed at any point, its last breath included.
+/// Where its keeper has not: he may have been killed at any point, its last breath included. Somebody may
+/// have started it again meanwhile.
 fn write_down(store: &Store, id: &str) -> Result<()> {
     let Some(_lock) = Lock::wait(&store.folder(id))? else { return Ok(()) };
     let Some(mut container) = store.load(id)? else { return Ok(()) };
-    if container.record.exit.is_some() {
+    if container.record.exit.is_some() || container.is_kept() {
         return Ok(());
     }
     let note = String::from("its minibox process in the foreground was killed, and so it was too");

@@ -257,13 +257,9 @@ pub(crate) fn stop(store: &Store, args: &StopArgs) -> Result<u8> {
 
 /// `minibox restart`.
 pub(crate) fn restart(store: &Store, args: &RestartArgs) -> Result<u8> {
-    let asking = Asking::new(args.time, args.signal.as_deref(), Halted::User)?;
+    let asking = Asking::new(args.time, args.signal.as_deref(), Halted::Restart)?;
     Ok(output::for_each(&args.names.containers, |name| {
         let container = living::find_started(store, name)?;
-        if container.record.auto_remove && container.status() == Status::Running {
-            return Err(Error::new(format!("{name} was made with --rm: when it ends, it is gone"))
-                .hint("run it without --rm to be able to restart it"));
-        }
         if let Some(asked) = asking.ask(store, name)? {
             asked.wait(store)?;
         }

@@ -29,6 +29,8 @@ pub(crate) fn mounts_below(folder: &Path) -> Vec<PathBuf> {
 
 /// Puts the root together in `layer`.
 pub(crate) fn make(rootfs: &Path, layer: &Path) -> Result<Patchwork> {
+    let failed = |e| Error::of_io("find", rootfs, &e);
+    let rootfs = &fs::canonicalize(rootfs).map_err(failed)?;
     let mounted = mounts_below(rootfs);
     let root = layer.join("root");
     let make = |path: &Path| fs::create_dir_all(path).map_err(|e| Error::of_io("make", path, &e));

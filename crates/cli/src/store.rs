@@ -124,6 +124,8 @@ pub(crate) enum Halted {
     User,
     /// The machine, going down.
     Shutdown,
+    /// Somebody who starts it again, so that it is not removed either.
+    Restart,
 }
 
 /// What a container is doing.
@@ -463,7 +465,7 @@ impl Store {
         self.tell_end(record, &exit);
         record.exit = Some(exit);
         record.is_restarting = false;
-        if record.auto_remove {
+        if record.auto_remove && record.halted != Some(Halted::Restart) {
             return self.remove(record);
         }
         self.save(record)?;
