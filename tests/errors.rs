@@ -599,7 +599,7 @@ fn dockers_long_forms_are_the_same_verbs() {
 #[test]
 fn options_that_exclude_each_other() {
     let ran = Sandbox::new(Caller::all()[0]).run(&["--rw", "--read-only"], &["true"]);
-    ran.code(125).says("the argument '--rw' cannot be used with '--read-only'");
+    ran.code(125).says("--rw cannot be used with --read-only");
 }
 
 // The machine

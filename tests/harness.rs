@@ -285,6 +285,7 @@ impl Sandbox {
             .env_remove("XDG_RUNTIME_DIR")
             .env_remove("XDG_DATA_HOME")
             .env("LC_ALL", "C.UTF-8")
+            .env_remove("MINIBOX_LANG")
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
         command

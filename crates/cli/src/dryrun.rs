@@ -7,22 +7,29 @@ use minibox_runtime::idmap::IdMap;
 use minibox_runtime::plan::{Join, RootMount};
 use minibox_runtime::{Plan, Step};
 
+use crate::language::say;
 use crate::output::shell_word;
 
 /// Every step that would be done, with its call.
 pub(crate) fn plan(plan: &Plan) -> String {
-    let mut text = String::from("Nothing is done. These are the steps, in order:\n\n");
+    let mut text = say("Nothing is done. These are the steps, in order:") + "\n\n";
     for step in Step::ALL {
         let items = items_of(plan, *step);
         if items == 0 {
             continue;
         }
         let about = step.about();
-        let _ = writeln!(text, "{:>3}. {}\n     {}", *step as usize + 1, about.title, about.why);
+        let _ = writeln!(
+            text,
+            "{:>3}. {}\n     {}",
+            *step as usize + 1,
+            say(about.title),
+            say(about.why)
+        );
         for index in 0..items {
             let call = describe::call(Subject::Container(plan), *step, index);
             if !call.is_empty() {
-                let _ = writeln!(text, "       {call}");
+                let _ = writeln!(text, "       {}", say(&call));
             }
         }
     }

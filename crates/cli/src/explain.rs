@@ -9,6 +9,7 @@ use minibox_runtime::{Error, Event, Result, Step, sys};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::language::say;
 use crate::output;
 use crate::signals;
 
@@ -70,10 +71,12 @@ impl Teller {
                     ),
                 };
                 text = format!(
-                    "{}     next: {}\n     [Enter] goes on, Ctrl-D stops{} ",
+                    "{}     {}: {}\n     {}{} ",
                     self.heading(*step),
-                    self.paint("36", call),
-                    self.paint("2", &look)
+                    say("next"),
+                    self.paint("36", &say(call)),
+                    say("[Enter] goes on, Ctrl-D stops"),
+                    self.paint("2", &say(&look))
                 );
             }
             Event::Done { step, call, micros } => {
@@ -82,7 +85,11 @@ impl Teller {
                     return Ok(());
                 }
                 let took = self.paint("2", &format!("{micros} µs"));
-                text = format!("{}     {}  {took}\n", self.heading(*step), self.paint("36", call));
+                text = format!(
+                    "{}     {}  {took}\n",
+                    self.heading(*step),
+                    self.paint("36", &say(call))
+                );
             }
         }
         let mut stderr = std::io::stderr().lock();
@@ -106,9 +113,9 @@ impl Teller {
         format!(
             "{:>3}. {}  {}\n     {}\n",
             step as usize + 1,
-            self.paint("1", about.title),
-            self.paint("2", &format!("({side}; {})", about.man)),
-            about.why
+            self.paint("1", &say(about.title)),
+            self.paint("2", &format!("({}; {})", say(side), about.man)),
+            say(about.why)
         )
     }
 

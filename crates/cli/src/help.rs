@@ -1,12 +1,14 @@
 //! What the help says beside verbs and flags: the verbs in groups, examples for each, and docker's
 //! long forms, `minibox container ls`.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 
 use clap::builder::Resettable;
-use clap::{Command, CommandFactory, FromArgMatches};
+use clap::{Arg, Command, CommandFactory, FromArgMatches};
 
 use crate::args::Cli;
+use crate::language;
 
 /// The verbs, as the help groups them.
 const GROUPS: [(&str, &[&str]); 5] = [
@@ -175,6 +177,7 @@ pub(crate) fn command() -> Command {
             _ => arg,
         },
     );
+    let root = translated(root);
     let groups = groups(&root);
     root.help_template(format!(
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}"
@@ -190,6 +193,75 @@ fn with_examples(verb: Command) -> Command {
     }
 }
 
+/// The same command line, told in the language that is spoken. What clap itself says is left to
+/// [`told`].
+fn translated(mut command: Command) -> Command {
+    if !language::is_foreign() {
+        return command;
+    }
+    if let Some(about) = command.get_about().map(ToString::to_string) {
+        command = command.about(language::say(&about));
+    }
+    if let Some(text) = command.get_after_help().map(ToString::to_string) {
+        let line = |line: &str| match remark_of(line) {
+            Some(remark) => line.replace(remark, &language::say(remark)),
+            None => line.to_owned(),
+        };
+        command = command.after_help(text.lines().map(line).collect::<Vec<_>>().join("\n"));
+    }
+    let arg = |arg: Arg| {
+        let help = arg.get_help().map(|help| language::say(&help.to_string())).unwrap_or_default();
+        match arg.get_env().filter(|_| !arg.is_hide_env_set()).and_then(OsStr::to_str) {
+            Some(name) => {
+                let help = format!("{help} {}", language::say(&format!("[env: {name}]")));
+                arg.help(help).hide_env(true)
+            }
+            None => arg.help(help),
+        }
+    };
+    command.mut_args(arg).mut_subcommands(translated)
+}
+
+/// "Options" of "Options:", "Usage" of "Usage: minibox".
+pub(crate) fn heading_of(line: &str) -> Option<&str> {
+    let (heading, rest) = line.split_once(':')?;
+    (heading == "Usage" || rest.is_empty() && !line.starts_with(' ')).then_some(heading)
+}
+
+/// What is said about the command of an example's line, some blanks behind it.
+pub(crate) fn remark_of(line: &str) -> Option<&str> {
+    line.trim_start().rsplit_once("   ").map(|(_, remark)| remark)
+}
+
+/// What clap says about flags and verbs of its own making.
+pub(crate) const OF_CLAP: [&str; 3] =
+    ["Print help", "Print version", "Print this message or the help of the given subcommand(s)"];
+/// What clap puts around values; the colon stays on the line if the rest does not.
+pub(crate) const MARKS: [&str; 4] = ["[default:", "[alias:", "[aliases:", "[possible values:"];
+
+/// A rendered help in the language that is spoken: headings, and clap's own words.
+pub(crate) fn told(help: &str) -> String {
+    if !language::is_foreign() {
+        return help.to_owned();
+    }
+    let mut text = String::new();
+    for line in help.lines() {
+        let mut line = match heading_of(line) {
+            Some(heading) => line.replacen(heading, &language::say(heading), 1),
+            None => line.to_owned(),
+        };
+        for mark in MARKS {
+            line = line.replace(mark, &language::say(mark));
+        }
+        let known = OF_CLAP.iter().find_map(|words| Some((line.strip_suffix(words)?, words)));
+        if let Some((before, words)) = known {
+            line = before.to_owned() + &language::say(words);
+        }
+        text += &(line + "\n");
+    }
+    text
+}
+
 /// The verbs of `minibox container`.
 fn of_containers() -> Vec<Command> {
     let root = Cli::command().mut_subcommands(with_examples);
@@ -198,7 +270,7 @@ fn of_containers() -> Vec<Command> {
         "ps" => verb.visible_aliases(["ls", "list"]),
         _ => verb,
     };
-    verbs.cloned().map(with_aliases).collect()
+    verbs.cloned().map(with_aliases).map(translated).collect()
 }
 
 /// What a person has typed; `container ps` is `ps`.
@@ -217,7 +289,7 @@ fn groups(root: &Command) -> String {
         let _ = writeln!(text, "{heading}:");
         for name in names {
             let about = root.find_subcommand(name).and_then(Command::get_about);
-            let about = about.map_or_else(|| "Show help".to_owned(), ToString::to_string);
+            let about = about.map_or_else(|| language::say("Show help"), ToString::to_string);
             let _ = writeln!(text, "  {name:<12}{about}");
         }
         text.push('\n');

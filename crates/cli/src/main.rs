@@ -24,6 +24,7 @@ mod guardian;
 mod help;
 mod host;
 mod joining;
+mod language;
 mod lifecycle;
 mod line;
 mod living;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
     if matches!(name.as_str(), "minibox-oci" | "runc" | "crun") {
         return oci();
     }
+    language::choose(std::env::args_os().skip(1));
     if std::env::args_os().nth(1).is_some_and(|arg| arg == "__complete") {
         let words = std::env::args_os().skip(2).map(|word| word.to_string_lossy().into_owned());
         output::print(&complete::answer(help::command(), &words.collect::<Vec<_>>()));
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage::explain(&error),
     };
+    language::settle(cli.lang);
     terminal::restore_on_panic();
     // A caller who ignores it would have the kernel throw exit statuses away.
     minibox_runtime::sys::default_signal(libc::SIGCHLD);

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use minibox_runtime::{Error, Result};
 use unicode_width::UnicodeWidthStr;
 
+use crate::language;
+
 /// Writes to stdout; a reader that has gone (`| head -1`) is no error.
 pub(crate) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
@@ -44,7 +46,7 @@ pub(crate) fn note(text: &str) {
     if is_quiet() {
         return;
     }
-    let _ = writeln!(std::io::stderr(), "minibox: {}", tame(text));
+    let _ = writeln!(std::io::stderr(), "minibox: {}", tame(&language::say(text)));
 }
 
 /// A note that is worth saying once per user, not at every run: `key` names it below the data folder.
@@ -58,7 +60,7 @@ pub(crate) fn note_once(data: &Path, key: &str, text: &str) {
 
 /// An error, with its step, cause and hint.
 pub(crate) fn error(error: &Error) {
-    let _ = writeln!(std::io::stderr(), "minibox: {}", tame(&error.to_string()));
+    let _ = writeln!(std::io::stderr(), "minibox: {}", tame(&language::say(&error.to_string())));
 }
 
 /// Does `work` for each name and goes on after an error; the exit code, 1 if any failed.
@@ -75,7 +77,8 @@ pub(crate) fn for_each(names: &[String], mut work: impl FnMut(&str) -> Result<()
 
 /// Asks whether to go on; whoever answers nothing means no.
 pub(crate) fn confirm(warning: &str) -> bool {
-    print(&format!("{warning}\nAre you sure you want to continue? [y/N] "));
+    let question = language::say("Are you sure you want to continue?");
+    print(&format!("{}\n{question} [y/N] ", language::say(warning)));
     let _ = std::io::stdout().flush();
     let mut answer = String::new();
     if std::io::stdin().lock().read_line(&mut answer).unwrap_or(0) == 0 {

@@ -4,6 +4,7 @@
 use std::io::{IsTerminal, Read, Result, Write};
 use std::time::{Duration, Instant};
 
+use crate::language;
 use crate::output;
 use crate::size;
 
@@ -27,7 +28,7 @@ impl<T> Progress<T> {
     /// Shows `title` and how much has passed.
     pub(crate) fn new(inner: T, title: &str) -> Progress<T> {
         let watched = !output::is_quiet() && std::io::stderr().is_terminal();
-        let title = watched.then(|| output::on_one_line(title));
+        let title = watched.then(|| output::on_one_line(&language::say(title)));
         Progress { inner, title, bytes: 0, next: Instant::now() + PATIENCE, drawn: false }
     }
 

@@ -79,20 +79,62 @@ const ELSEWHERE: [(&[&str], &str); 9] = [
 pub(crate) fn explain(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = error.print();
+            output::print(&help::told(&error.render().to_string()));
             return ExitCode::SUCCESS;
         }
         ErrorKind::InvalidSubcommand => unknown_verb(error),
         ErrorKind::UnknownArgument => unknown_argument(error),
         // As without any word: an option, or a variable, tells nothing of what is wanted.
         ErrorKind::MissingSubcommand => to_stderr(&help_of(&verb_of(error))),
-        _ => to_stderr(&error.render().to_string()),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            to_stderr(&error.render().to_string());
+        }
+        _ => output::error(&wrong_words(error)),
     }
     ExitCode::from(125)
 }
 
-fn to_stderr(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+fn to_stderr(help: &str) {
+    let _ = std::io::stderr().write_all(help::told(help).as_bytes());
+}
+
+/// What clap says in English only, in words of ours.
+fn wrong_words(error: &clap::Error) -> Error {
+    let plain = |arg: &String| match arg.split_once(' ') {
+        Some((option, _)) if arg.starts_with('-') => option.to_owned(),
+        _ => arg.trim_matches(['<', '>', '[', ']', '.']).to_owned(),
+    };
+    let args = |kind| context(error, kind).iter().map(plain).collect::<Vec<_>>().join(", ");
+    let arg = args(ContextKind::InvalidArg);
+    let value = context(error, ContextKind::InvalidValue).concat();
+    let verb = verb_of(error);
+    let look = format!("`{verb} --help` shows what it takes");
+    let right = match context(error, ContextKind::ValidValue).join(", ") {
+        none if none.is_empty() => look.clone(),
+        right => format!("it may be {right}"),
+    };
+    match error.kind() {
+        ErrorKind::InvalidValue if value.is_empty() => {
+            Error::new(format!("{arg} needs a value")).hint(right)
+        }
+        ErrorKind::InvalidValue => {
+            Error::new(format!("{value:?} is no value for {arg}")).hint(right)
+        }
+        ErrorKind::ValueValidation => {
+            let why = std::error::Error::source(error).map_or(look, ToString::to_string);
+            Error::new(format!("{value:?} is no value for {arg}")).hint(why)
+        }
+        ErrorKind::ArgumentConflict => match args(ContextKind::PriorArg) {
+            other if other == arg => Error::new(format!("{arg} can be given only once")),
+            other => Error::new(format!("{arg} cannot be used with {other}")),
+        },
+        ErrorKind::MissingRequiredArgument => Error::new(format!("{verb} needs {arg}")).hint(look),
+        ErrorKind::NoEquals => Error::new(format!("{arg} takes its value behind an equals sign"))
+            .hint(format!("{arg}=VALUE")),
+        ErrorKind::TooManyValues => Error::new(format!("{arg} takes no further value {value:?}")),
+        ErrorKind::InvalidUtf8 => Error::new("a word of the command line is not UTF-8"),
+        _ => Error::new("this command line cannot be understood").hint(look),
+    }
 }
 
 /// The help of `minibox volume`.

@@ -9,6 +9,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::complete::Shell;
+use crate::language::Language;
 pub(crate) use create::*;
 
 const EXAMPLES: &str = "\
@@ -54,6 +55,15 @@ pub(crate) struct Cli {
         hide_env_values = true
     )]
     pub debug: bool,
+    /// Language of help and messages [default: the locale's]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "With every verb",
+        env = "MINIBOX_LANG",
+        hide_env_values = true
+    )]
+    pub lang: Option<Language>,
     #[command(subcommand)]
     pub verb: Verb,
 }

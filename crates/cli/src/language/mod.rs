@@ -1,0 +1,98 @@
+//! The language that people are spoken to in.
+//!
+//! The code says everything in English, where it happens. What is printed goes through [`say`], which
+//! finds the sentence in a table by its English template and fills the other language's with what stands
+//! in its holes. So no code passes keys around, the runtime and a monitor know nothing of languages, and
+//! whoever prints decides. What programs read is never translated.
+
+mod particles;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::{OsStr, OsString};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::ValueEnum;
+
+use table::Table;
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    /// English
+    En,
+    /// 한국어
+    Ko,
+}
+
+/// Is it anything but English?
+static FOREIGN: AtomicBool = AtomicBool::new(false);
+
+/// The sentences, by area, for translators: see the head of each file.
+const KOREAN: [(&str, &str); 9] = [
+    ("errors.txt", include_str!("ko/errors.txt")),
+    ("files.txt", include_str!("ko/files.txt")),
+    ("help.txt", include_str!("ko/help.txt")),
+    ("info.txt", include_str!("ko/info.txt")),
+    ("libraries.txt", include_str!("ko/libraries.txt")),
+    ("runtime.txt", include_str!("ko/runtime.txt")),
+    ("steps.txt", include_str!("ko/steps.txt")),
+    ("verbs.txt", include_str!("ko/verbs.txt")),
+    ("wishes.txt", include_str!("ko/wishes.txt")),
+];
+
+/// Chooses before the command line is understood, whose help and errors are to be in that language: what
+/// `words` (all after `minibox`) ask for, or the environment.
+pub(crate) fn choose(words: impl Iterator<Item = OsString>) {
+    let asked = asked_for(words).or_else(|| variable("MINIBOX_LANG"));
+    let named = asked.as_deref().and_then(OsStr::to_str);
+    settle(named.and_then(|name| Language::from_str(name, false).ok()));
+}
+
+/// Chooses by what the command line and MINIBOX_LANG turned out to say, or else by the locale.
+pub(crate) fn settle(asked: Option<Language>) {
+    // As setlocale(3) orders them.
+    let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(variable);
+    let language = asked.unwrap_or_else(|| of_locale(&locale.unwrap_or_default()));
+    FOREIGN.store(language == Language::Ko, Ordering::Relaxed);
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The value of `--lang`, wherever it stands.
+fn asked_for(mut words: impl Iterator<Item = OsString>) -> Option<OsString> {
+    while let Some(word) = words.next() {
+        if word == "--lang" {
+            return words.next();
+        }
+        if let Some(value) = word.to_str().and_then(|word| word.strip_prefix("--lang=")) {
+            return Some(value.into());
+        }
+    }
+    None
+}
+
+fn of_locale(locale: &OsStr) -> Language {
+    let name = locale.to_string_lossy();
+    let language = name.split(['_', '.', '@']).next().unwrap_or_default();
+    if language == "ko" { Language::Ko } else { Language::En }
+}
+
+/// Is anything to be translated?
+pub(crate) fn is_foreign() -> bool {
+    FOREIGN.load(Ordering::Relaxed)
+}
+
+fn table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(|| Table::of(KOREAN.iter().map(|(_, text)| *text)))
+}
+
+/// `text` as people of the chosen language read it.
+pub(crate) fn say(text: &str) -> String {
+    if is_foreign() { table().say(text) } else { text.to_owned() }
+}
