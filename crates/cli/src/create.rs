@@ -238,10 +238,10 @@ fn say_what_is_not_seen(store: &Store, args: &CreateArgs) {
         return;
     }
     let key = format!("submounts-{:08x}", store::fnv(&rootfs));
-    let list: Vec<String> = below.iter().take(5).map(|point| point.display().to_string()).collect();
-    let more = if below.len() > 5 { " …" } else { "" };
+    let mut list: Vec<String> = below.iter().take(5).map(|p| p.display().to_string()).collect();
+    list.extend((below.len() > 5).then(|| String::from("…")));
     let text = format!(
-        "filesystems of the host lie mounted below {} and are not seen inside: {}{more}",
+        "filesystems of the host lie mounted below {} and are not seen inside: {}",
         rootfs.display(),
         list.join(" ")
     );

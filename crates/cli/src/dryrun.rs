@@ -91,7 +91,7 @@ fn into_namespaces(plan: &Plan) -> String {
 /// (the keyring, masked paths by descriptor, the exact capability sets).
 pub(crate) fn script(plan: &Plan, hostname: &str) -> String {
     let root = shell_word(&plan.root.path.to_string_lossy());
-    let mut text = String::from(
+    let mut text = say(
         "#!/bin/sh\n# The nearest thing to this container, by hand. Needs: util-linux, and root or user namespaces.\n# In parentheses, so that it can be pasted into a shell without changing that shell.\n(\nset -eu\nPATH=$PATH:/usr/sbin:/sbin\n",
     );
     let _ = writeln!(text, "LAYER=$(mktemp -d); trap 'rm -rf \"$LAYER\"' EXIT; export LAYER");
@@ -101,7 +101,7 @@ pub(crate) fn script(plan: &Plan, hostname: &str) -> String {
         shell_word(hostname)
     );
     if plan.mapped().next().is_some() {
-        text.push_str("# Not in it: the owners of mounts are not mapped.\n");
+        text.push_str(&say("# Not in it: the owners of mounts are not mapped.\n"));
     }
     let _ = writeln!(text, "{} sh -eu <<'INSIDE'", into_namespaces(plan));
     let _ = writeln!(text, "mount --make-rprivate /");

@@ -9,6 +9,7 @@ use minibox_runtime::idmap::IdMap;
 use minibox_runtime::state::Lock;
 
 use crate::args::GcArgs;
+use crate::language::say;
 use crate::output;
 use crate::store::{Store, is_id, kill_all_of, remove_tree, volumes};
 
@@ -39,7 +40,7 @@ struct Sweep<'a> {
 impl Sweep<'_> {
     fn found(&mut self, what: &str) {
         self.found += 1;
-        output::print(&format!("{what}\n"));
+        output::print(&format!("{}\n", say(what)));
     }
 
     /// Folders of containers: half-removed, unreadable, or with an end that nobody wrote down.

@@ -345,14 +345,13 @@ pub(crate) fn wait(store: &Store, names: &Names) -> u8 {
 
 /// Only what has ended can be removed.
 fn must_be_over(container: &Container) -> Result<()> {
+    let name = &container.record.name;
     let what = match container.status() {
-        Status::Running => "is running",
-        Status::Restarting => "is about to be started again",
+        Status::Running => format!("{name} is running"),
+        Status::Restarting => format!("{name} is about to be started again"),
         Status::Created | Status::Exited => return Ok(()),
     };
-    let name = &container.record.name;
-    Err(Error::new(format!("{name} {what}"))
-        .hint(format!("`minibox stop {name}` first, or `minibox rm -f {name}`")))
+    Err(Error::new(what).hint(format!("`minibox stop {name}` first, or `minibox rm -f {name}`")))
 }
 
 /// `minibox rm`.

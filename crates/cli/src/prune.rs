@@ -8,6 +8,7 @@ use minibox_runtime::{Error, Result};
 use crate::args::PruneArgs;
 use crate::clock;
 use crate::filter::Filter;
+use crate::language::say;
 use crate::living;
 use crate::output;
 use crate::size;
@@ -62,7 +63,8 @@ pub(crate) fn prune(store: &Store, args: &PruneArgs) -> Result<u8> {
         Ok(())
     });
     if !removed.is_empty() {
-        output::print(&format!("Deleted Containers:\n{}\n\n", removed.join("\n")));
+        let heading = say("Deleted Containers:");
+        output::print(&format!("{heading}\n{}\n\n", removed.join("\n")));
     }
     if args.volumes {
         let pruned = volumes::prune_unused(store, &filter, false);
@@ -70,6 +72,6 @@ pub(crate) fn prune(store: &Store, args: &PruneArgs) -> Result<u8> {
         bytes += pruned.bytes;
         code = code.max(pruned.code);
     }
-    output::print(&format!("Total reclaimed space: {}\n", size::decimal(bytes, 4)));
+    output::print(&say(&format!("Total reclaimed space: {}\n", size::decimal(bytes, 4))));
     Ok(code)
 }

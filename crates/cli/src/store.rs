@@ -386,7 +386,7 @@ impl Store {
             let all: Vec<String> = self.all().into_iter().map(|c| c.record.name).collect();
             let mut hint = names::hint(asked, &all, "`minibox ps -a`");
             if !Uid::effective().is_root() {
-                hint += " of yours; root's are seen with sudo";
+                hint = format!("{hint} of yours; root's are seen with sudo");
             }
             Error::new(format!("there is no container {asked:?}")).hint(hint)
         };

@@ -11,6 +11,7 @@ use crate::args::{
 };
 use crate::filter::Filter;
 use crate::format::{Format, Row};
+use crate::language::say;
 use crate::names;
 use crate::output;
 use crate::size;
@@ -148,7 +149,8 @@ fn prune(store: &Store, args: &VolumePruneArgs) -> Result<u8> {
     }
     let pruned = prune_unused(store, &filter, args.all);
     output::print(&pruned.text());
-    output::print(&format!("Total reclaimed space: {}\n", size::decimal(pruned.bytes, 4)));
+    let reclaimed = size::decimal(pruned.bytes, 4);
+    output::print(&say(&format!("Total reclaimed space: {reclaimed}\n")));
     Ok(pruned.code)
 }
 
@@ -166,7 +168,7 @@ impl Pruned {
         if self.names.is_empty() {
             return String::new();
         }
-        format!("Deleted Volumes:\n{}\n\n", self.names.join("\n"))
+        format!("{}\n{}\n\n", say("Deleted Volumes:"), self.names.join("\n"))
     }
 }
 

@@ -194,7 +194,7 @@ fn say_left_out(names: &[String]) {
     if names.is_empty() {
         return;
     }
-    let (list, more) =
-        (names[..names.len().min(5)].join(" "), if names.len() > 5 { " …" } else { "" });
-    output::note(&format!("left out, since device nodes are for root with -a alone: {list}{more}"));
+    let more = if names.len() > 5 { " …" } else { "" };
+    let list = names[..names.len().min(5)].join(" ") + more;
+    output::note(&format!("left out, since device nodes are for root with -a alone: {list}"));
 }

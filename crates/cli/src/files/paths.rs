@@ -90,11 +90,11 @@ impl Asked {
         if self.is_folder {
             flags = OFlag::O_DIRECTORY;
         }
-        side.open(&self.path, flags).map_err(|errno| self.error("cannot open", errno))
+        side.open(&self.path, flags).map_err(|errno| self.error("open", errno))
     }
 
     fn error(&self, what: &str, errno: Errno) -> Error {
-        Error::new(format!("{what} {self}")).errno(errno)
+        Error::new(format!("cannot {what} {self}")).errno(errno)
     }
 
     /// Finds it as a destination: the folder it stands in, with all links followed, and what is there.
@@ -104,11 +104,11 @@ impl Asked {
         for _ in 0..40 {
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
                 let folder = side.open(&path, OFlag::O_DIRECTORY);
-                let folder = folder.map_err(|errno| self.error("cannot open", errno))?;
+                let folder = folder.map_err(|errno| self.error("open", errno))?;
                 return Ok(Destination::Folder(folder));
             };
             let folder = side.open(parent, OFlag::O_DIRECTORY).map_err(|errno| {
-                self.error("cannot find the folder of", errno)
+                self.error("find the folder of", errno)
                     .hint("cp makes no folders on the way to its destination")
             })?;
             let mode = match fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -117,22 +117,22 @@ impl Asked {
                     let (name, is_folder) = (name.to_owned(), self.is_folder);
                     return Ok(Destination::Nothing { folder, name, is_folder });
                 }
-                Err(errno) => return Err(self.error("cannot look at", errno)),
+                Err(errno) => return Err(self.error("look at", errno)),
             };
             match mode {
                 S_IFLNK => {
                     let target = readlinkat(&folder, name);
-                    let target = target.map_err(|errno| self.error("cannot read", errno))?;
+                    let target = target.map_err(|errno| self.error("read", errno))?;
                     path = parent.join(target);
                 }
                 S_IFDIR => {
                     let flags = LOOK | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
                     let opened = openat(&folder, name, flags, Mode::empty());
-                    let opened = opened.map_err(|errno| self.error("cannot open", errno))?;
+                    let opened = opened.map_err(|errno| self.error("open", errno))?;
                     return Ok(Destination::Folder(opened));
                 }
                 S_IFREG if self.is_folder => {
-                    return Err(self.error("cannot copy to", Errno::ENOTDIR));
+                    return Err(self.error("copy to", Errno::ENOTDIR));
                 }
                 S_IFREG => return Ok(Destination::File { folder, name: name.to_owned() }),
                 _ => {
@@ -141,7 +141,7 @@ impl Asked {
                 }
             }
         }
-        Err(self.error("cannot follow the links at", Errno::ELOOP))
+        Err(self.error("follow the links at", Errno::ELOOP))
     }
 }
 

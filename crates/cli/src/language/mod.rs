@@ -31,14 +31,15 @@ pub(crate) enum Language {
 static FOREIGN: AtomicBool = AtomicBool::new(false);
 
 /// The sentences, by area, for translators: see the head of each file.
-const KOREAN: [(&str, &str); 9] = [
-    ("errors.txt", include_str!("ko/errors.txt")),
+const KOREAN: [(&str, &str); 10] = [
     ("files.txt", include_str!("ko/files.txt")),
     ("help.txt", include_str!("ko/help.txt")),
     ("info.txt", include_str!("ko/info.txt")),
     ("libraries.txt", include_str!("ko/libraries.txt")),
     ("runtime.txt", include_str!("ko/runtime.txt")),
     ("steps.txt", include_str!("ko/steps.txt")),
+    ("templates.txt", include_str!("ko/templates.txt")),
+    ("usage.txt", include_str!("ko/usage.txt")),
     ("verbs.txt", include_str!("ko/verbs.txt")),
     ("wishes.txt", include_str!("ko/wishes.txt")),
 ];

@@ -21,6 +21,8 @@ pub(super) struct Hole {
     /// A particle that is to fit; `!`, where it must be a word of the table that is translated, too; or
     /// nothing after the bar, where this language leaves it out.
     pub form: Option<String>,
+    /// It is written as a Rust literal, mostly in quotes.
+    pub is_quoted: bool,
 }
 
 impl Template {
@@ -37,12 +39,13 @@ impl Template {
                     Some((name, form)) => (name, Some(form.to_owned())),
                     None => (inside.as_str(), None),
                 };
-                let mut name = inside.split(':').next().unwrap_or_default().to_owned();
+                let (name, spec) = inside.split_once(':').unwrap_or((inside, ""));
+                let mut name = name.to_owned();
                 if name.is_empty() {
                     unnamed += 1;
                     name = unnamed.to_string();
                 }
-                template.holes.push(Hole { name, form });
+                template.holes.push(Hole { name, form, is_quoted: spec.ends_with('?') });
                 template.pieces.push(String::new());
                 continue;
             }
@@ -88,6 +91,9 @@ impl Template {
         } else {
             rest.match_indices(piece.as_str()).map(|(at, _)| at).collect()
         };
+        if self.holes.get(number + 1).is_some_and(|next| next.is_quoted) {
+            ends.sort_by_key(|end| !rest[end + piece.len()..].starts_with('"'));
+        }
         if ours[number] {
             ends.retain(|end| is_known(&rest[..*end]));
             ends.reverse();

@@ -165,19 +165,27 @@ fn entry<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
 fn follow(mut value: &Value, fields: &[Field]) -> std::result::Result<Value, Wrong> {
     let mut parent = "";
     for Field { name, at } in fields {
-        let fields_of = if parent.is_empty() { String::new() } else { format!(" in .{parent}") };
         let Value::Object(map) = value else {
-            let what = format!(".{name}: .{parent} is {}, which has no fields", kind(value));
-            return Err(Wrong::new(*at, what.replace(".: . is", ": this is")));
+            let what = match parent {
+                "" => format!(".{name}: this is {}, which has no fields", kind(value)),
+                _ => format!(".{name}: .{parent} is {}, which has no fields", kind(value)),
+            };
+            return Err(Wrong::new(*at, what));
         };
         value = match entry(map, name) {
             Some(value) => value,
             None if OPEN.contains(&parent) => &Value::Null,
             None => {
                 let known: Vec<String> = map.keys().map(|key| format!(".{key}")).collect();
-                let hint = format!("the fields{fields_of} are {}", known.join(" "));
-                let wrong = Wrong::new(*at, format!("there is no .{name}{fields_of}"));
-                return Err(Wrong { hint: Some(hint), ..wrong });
+                let known = known.join(" ");
+                let (what, hint) = match parent {
+                    "" => (format!("there is no .{name}"), format!("the fields are {known}")),
+                    _ => (
+                        format!("there is no .{name} in .{parent}"),
+                        format!("the fields in .{parent} are {known}"),
+                    ),
+                };
+                return Err(Wrong { hint: Some(hint), ..Wrong::new(*at, what) });
             }
         };
         parent = name;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::args::InfoArgs;
 use crate::format::Format;
 use crate::host;
+use crate::language::say;
 use crate::living;
 use crate::output;
 use crate::size;
@@ -168,22 +169,23 @@ fn text(document: &Value, findings: &[Finding]) -> String {
         ),
         ("Run Folder", format!("{} ({})", word("/Minibox/RunDir"), word("/Minibox/RunFilesystem"))),
     ];
-    let lines = lines.map(|(title, value)| format!("{title}: {value}"));
+    let lines = lines.map(|(title, value)| format!("{}: {}", say(title), say(&value)));
     let who = if idmap::needs_user_namespace() { "you, a plain user," } else { "root" };
+    let heading = say(&format!("What {who} can use here:"));
     let row = |finding: &Finding| {
         let state = match finding.state {
             State::Yes => "yes",
             State::Partly => "partly",
             State::No => "no",
         };
-        [" ".to_owned() + state, finding.name.to_owned(), finding.detail.clone()].to_vec()
+        [" ".to_owned() + &say(state), say(finding.name), say(&finding.detail)].to_vec()
     };
     let table = output::table(&findings.iter().map(row).collect::<Vec<_>>());
-    let mut text = format!("{}\nWhat {who} can use here:\n{table}", lines.join("\n"));
+    let mut text = format!("{}\n{heading}\n{table}", lines.join("\n"));
     if findings.iter().any(|finding| !finding.advice.is_empty()) {
-        text.push_str(
+        text.push_str(&say(
             "`minibox info --advice` prints the commands that switch on what is missing.\n",
-        );
+        ));
     }
     text
 }
@@ -191,9 +193,11 @@ fn text(document: &Value, findings: &[Finding]) -> String {
 /// A shell script, with the reason above each part.
 fn advice(findings: &[Finding]) -> String {
     let part = |finding: &Finding| {
-        format!("# {}: {}\n{}\n", finding.name, finding.detail, finding.advice.join("\n"))
+        let commands = finding.advice.iter().map(|command| say(command) + "\n");
+        let commands: String = commands.collect();
+        format!("# {}: {}\n{commands}", say(finding.name), say(&finding.detail))
     };
     let parts: Vec<String> =
         findings.iter().filter(|finding| !finding.advice.is_empty()).map(part).collect();
-    if parts.is_empty() { String::from("# Nothing is missing.\n") } else { parts.join("\n") }
+    if parts.is_empty() { say("# Nothing is missing.\n") } else { parts.join("\n") }
 }
