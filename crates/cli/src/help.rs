@@ -234,10 +234,16 @@ pub(crate) fn remark_of(line: &str) -> Option<&str> {
 }
 
 /// What clap says about flags and verbs of its own making.
-pub(crate) const OF_CLAP: [&str; 3] =
-    ["Print help", "Print version", "Print this message or the help of the given subcommand(s)"];
+pub(crate) const OF_CLAP: [&str; 5] = [
+    "Print help",
+    "Print help (see a summary with '-h')",
+    "Print help (see more with '--help')",
+    "Print version",
+    "Print this message or the help of the given subcommand(s)",
+];
 /// What clap puts around values; the colon stays on the line if the rest does not.
-pub(crate) const MARKS: [&str; 4] = ["[default:", "[alias:", "[aliases:", "[possible values:"];
+pub(crate) const MARKS: [&str; 5] =
+    ["[default:", "[alias:", "[aliases:", "[possible values:", "Possible values:"];
 
 /// A rendered help in the language that is spoken: headings, and clap's own words.
 pub(crate) fn told(help: &str) -> String {

@@ -100,15 +100,19 @@ fn to_stderr(help: &str) {
 
 /// What clap says in English only, in words of ours.
 fn wrong_words(error: &clap::Error) -> Error {
-    let plain = |arg: &String| match arg.split_once(' ') {
-        Some((option, _)) if arg.starts_with('-') => option.to_owned(),
-        _ => arg.trim_matches(['<', '>', '[', ']', '.']).to_owned(),
-    };
+    let plain =
+        |arg: &String| match arg.split(['<', '>', '[', ']', '=', ' ']).find(|s| !s.is_empty()) {
+            Some(name) => name.to_owned(),
+            None => arg.clone(),
+        };
     let args = |kind| context(error, kind).iter().map(plain).collect::<Vec<_>>().join(", ");
     let arg = args(ContextKind::InvalidArg);
     let value = context(error, ContextKind::InvalidValue).concat();
     let verb = verb_of(error);
-    let look = format!("`{verb} --help` shows what it takes");
+    let look = match verb.as_str() {
+        "" => String::from("`minibox VERB --help` shows what a verb takes"),
+        verb => format!("`{verb} --help` shows what it takes"),
+    };
     let right = match context(error, ContextKind::ValidValue).join(", ") {
         none if none.is_empty() => look.clone(),
         right => format!("it may be {right}"),
@@ -128,7 +132,10 @@ fn wrong_words(error: &clap::Error) -> Error {
             other if other == arg => Error::new(format!("{arg} can be given only once")),
             other => Error::new(format!("{arg} cannot be used with {other}")),
         },
-        ErrorKind::MissingRequiredArgument => Error::new(format!("{verb} needs {arg}")).hint(look),
+        ErrorKind::MissingRequiredArgument => {
+            let verb = verb.trim_start_matches("minibox ");
+            Error::new(format!("{verb} needs {arg}")).hint(look)
+        }
         ErrorKind::NoEquals => Error::new(format!("{arg} takes its value behind an equals sign"))
             .hint(format!("{arg}=VALUE")),
         ErrorKind::TooManyValues => Error::new(format!("{arg} takes no further value {value:?}")),

@@ -21,9 +21,7 @@ use table::Table;
 /// What is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Language {
-    /// English
     En,
-    /// 한국어
     Ko,
 }
 
@@ -47,9 +45,8 @@ const KOREAN: [(&str, &str); 10] = [
 /// Chooses before the command line is understood, whose help and errors are to be in that language: what
 /// `words` (all after `minibox`) ask for, or the environment.
 pub(crate) fn choose(words: impl Iterator<Item = OsString>) {
-    let asked = asked_for(words).or_else(|| variable("MINIBOX_LANG"));
-    let named = asked.as_deref().and_then(OsStr::to_str);
-    settle(named.and_then(|name| Language::from_str(name, false).ok()));
+    let known = |name: OsString| Language::from_str(name.to_str()?, false).ok();
+    settle(asked_for(words).and_then(known).or_else(|| variable("MINIBOX_LANG").and_then(known)));
 }
 
 /// Chooses by what the command line and MINIBOX_LANG turned out to say, or else by the locale.

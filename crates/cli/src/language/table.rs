@@ -114,6 +114,8 @@ struct Entry {
     weight: usize,
     /// Of each hole, whether only a word of the table can stand in it.
     ours: Vec<bool>,
+    /// It begins with a word and a colon, as `hint: {hint}`: what follows is another sentence's.
+    is_label: bool,
 }
 
 /// All sentences.
@@ -138,7 +140,9 @@ impl Table {
                     same.is_some_and(|other| other.form.as_deref() == Some("!"))
                 };
                 let ours = english.holes.iter().map(is_ours).collect();
-                table.entries.push(Entry { english, foreign, weight, ours });
+                let label = english.pieces[0].strip_suffix(": ");
+                let is_label = label.is_some_and(|label| !label.contains(' '));
+                table.entries.push(Entry { english, foreign, weight, ours, is_label });
             }
         }
         table
@@ -183,7 +187,7 @@ impl Table {
             let is_known = |held: &str| self.exact.contains_key(held);
             Some((entry, entry.english.read(text, &entry.ours, &is_known)?))
         };
-        self.entries.iter().filter_map(read).max_by_key(|(entry, _)| entry.weight)
+        self.entries.iter().filter_map(read).max_by_key(|(entry, _)| (entry.is_label, entry.weight))
     }
 
     fn fill(&self, entry: &Entry, held: &[&str]) -> String {

@@ -160,16 +160,16 @@ fn text(document: &Value, findings: &[Finding]) -> String {
         ("Total Memory", size::binary(bytes("/MemTotal"))),
         (
             "Data Folder",
-            format!(
+            say(&format!(
                 "{} ({}, {} free)",
                 word("/Minibox/DataDir"),
                 word("/Minibox/DataFilesystem"),
                 size::decimal(bytes("/Minibox/DataFree"), 4)
-            ),
+            )),
         ),
         ("Run Folder", format!("{} ({})", word("/Minibox/RunDir"), word("/Minibox/RunFilesystem"))),
     ];
-    let lines = lines.map(|(title, value)| format!("{}: {}", say(title), say(&value)));
+    let lines = lines.map(|(title, value)| format!("{}: {value}", say(title)));
     let who = if idmap::needs_user_namespace() { "you, a plain user," } else { "root" };
     let heading = say(&format!("What {who} can use here:"));
     let row = |finding: &Finding| {
