@@ -147,8 +147,10 @@ impl Asked {
 
 impl std::fmt::Display for Asked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let whose = if self.in_container { " in the container" } else { "" };
-        write!(f, "{}{whose}", self.path.display())
+        if self.in_container {
+            return write!(f, "{} in the container", self.path.display());
+        }
+        write!(f, "{}", self.path.display())
     }
 }
 

@@ -16,7 +16,8 @@ pub(super) struct Template {
 /// `{name}`, or in a translation `{name|form}`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Hole {
-    /// Its name; one without is called by its number among those without, from 1 on.
+    /// Its name; one without is called by its number among those without, from 1 on. In a translation
+    /// `{|form}` is a particle alone, for whatever stands before it.
     pub name: String,
     /// A particle that is to fit; `!`, where it must be a word of the table that is translated, too; or
     /// nothing after the bar, where this language leaves it out.
@@ -41,7 +42,7 @@ impl Template {
                 };
                 let (name, spec) = inside.split_once(':').unwrap_or((inside, ""));
                 let mut name = name.to_owned();
-                if name.is_empty() {
+                if name.is_empty() && form.is_none() {
                     unnamed += 1;
                     name = unnamed.to_string();
                 }
@@ -56,9 +57,9 @@ impl Template {
         template
     }
 
-    /// How many letters are its own.
+    /// How many letters and signs are its own.
     pub(super) fn weight(&self) -> usize {
-        self.pieces.iter().flat_map(|piece| piece.chars()).filter(|c| c.is_alphabetic()).count()
+        self.pieces.iter().flat_map(|piece| piece.chars()).filter(|c| !c.is_whitespace()).count()
     }
 
     /// What the holes hold, where `text` is this sentence. Of each hole, `ours` says whether it can hold
@@ -175,8 +176,12 @@ impl Table {
             return Some(said);
         }
         let (entry, held) = self.find(text)?;
-        // An open end takes in whatever was put behind the sentence.
-        let swallows = held.last().is_some_and(|last| last.contains(": ") || last.contains("; "));
+        // An open end takes in whatever was put behind the sentence, unless it is there for that.
+        let is_open = |last: &&str| last.contains(": ") || last.contains("; ");
+        let pieces = entry.english.pieces.as_slice();
+        let is_for_more =
+            matches!(pieces, [.., mark, end] if end.is_empty() && mark.ends_with(": "));
+        let swallows = held.last().is_some_and(is_open) && !is_for_more;
         let joined = swallows.then(|| self.two_known(text)).flatten();
         joined.or_else(|| Some(self.fill(entry, &held)))
     }
@@ -204,7 +209,7 @@ impl Table {
                 Some("") => {}
                 Some(form) => {
                     text.push_str(&said);
-                    text.push_str(particles::fitting(form, &said));
+                    text.push_str(particles::fitting(form, &text));
                 }
             }
             text.push_str(piece);
@@ -221,21 +226,18 @@ impl Table {
             return None;
         }
         let before = head.strip_suffix(errno)?;
-        let is_call = |at: &usize| {
-            let word =
-                before[at + 2..].split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next();
-            word.is_some_and(|word| {
-                !word.is_empty() && before[at + 2 + word.len()..].starts_with(['(', ' ', ','])
-            })
+        if let Some(what) = before.strip_suffix(": ") {
+            return Some(format!("{}: {errno} ({meaning})", self.say(what)));
+        }
+        let all = before.strip_suffix(" = ")?;
+        let is_call = |(what, call): &(&str, &str)| {
+            let rest = call.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            let is_name = rest.len() < call.len() && !what.is_empty();
+            is_name && (rest.is_empty() || rest.starts_with('(') || rest.starts_with(", in "))
         };
-        let what = match before.strip_suffix(": ") {
-            Some(what) => what,
-            None => {
-                let mut colons = before.match_indices(": ").map(|(at, _)| at);
-                &before[..colons.find(is_call)?]
-            }
-        };
-        Some(format!("{}{}{errno} ({meaning})", self.say(what), &before[what.len()..]))
+        let mut cuts = all.match_indices(": ").map(|(at, _)| (&all[..at], &all[at + 2..]));
+        let (what, call) = cuts.find(is_call)?;
+        Some(format!("{}: {} = {errno} ({meaning})", self.say(what), self.say(call)))
     }
 
     /// Two sentences of the table, with a colon or semicolon between them.

@@ -252,7 +252,8 @@ fn translations_have_the_holes_of_their_sentences() {
     for (file, english, korean) in table_lines() {
         let (from, to) = (Template::parse(&english), Template::parse(&korean));
         let names = |template: &Template| -> BTreeSet<String> {
-            template.holes.iter().map(|hole| hole.name.clone()).collect()
+            let names = template.holes.iter().map(|hole| hole.name.clone());
+            names.filter(|name| !name.is_empty()).collect()
         };
         let forms = to.holes.iter().filter_map(|hole| hole.form.as_deref());
         let problem = if names(&from) != names(&to) {
@@ -317,6 +318,9 @@ it failed: {why}
 hint: {hint}
 도움말: {hint}
 
+`run {name}` helps
+`run {name}`{|을} 하세요
+
 Not there
 없음
 ",
@@ -331,6 +335,11 @@ Not there
             "cannot open /a: mount(\"x: y\") = ENOENT (Not there)",
             "/a: 열지 못합니다: mount(\"x: y\") = ENOENT (없음)",
         ),
+        (
+            "it failed: cannot open /x: f(2) = ENOENT (Not there)",
+            "실패했습니다: /x: 열지 못합니다: f(2) = ENOENT (없음)",
+        ),
+        ("`run x` helps", "`run x`를 하세요"),
         ("it failed: cannot find \"커널\"", "실패했습니다: \"커널\"을 찾을 수 없습니다"),
         ("web: no such container", "web: 그런 컨테이너가 없습니다"),
         ("cannot open x: no such container", "x: 열지 못합니다: 그런 컨테이너가 없습니다"),
