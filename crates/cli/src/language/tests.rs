@@ -127,11 +127,18 @@ fn with_braces(text: &str) -> String {
     text.replace('{', "{{").replace('}', "}}")
 }
 
-/// A blank, and a word of two letters at least.
+/// A blank, and a word that is no constant (CLONE_NEWPID), no call and no page of the manual (open(2)).
 fn is_sentence(template: &str) -> bool {
     let text = Template::parse(template).pieces.join("\u{1}");
-    let mut words = text.split(|c: char| !c.is_ascii_alphabetic());
-    text.contains(' ') && words.any(|word| word.len() > 1)
+    let is_of_word = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    // What follows a word stays with it.
+    let mut words = text.split_inclusive(|c: char| !is_of_word(c));
+    let is_plain = |word: &str| {
+        let letters = word.trim_end_matches(|c: char| !is_of_word(c));
+        let is_word = letters.len() > 1 && letters.starts_with(|c: char| c.is_ascii_alphabetic());
+        is_word && letters.contains(|c: char| c.is_ascii_lowercase()) && !word.ends_with('(')
+    };
+    text.contains(' ') && words.any(is_plain)
 }
 
 /// What the help says.
@@ -192,8 +199,9 @@ fn every_sentence_has_a_translation() {
     let in_help = |text: &String| text.split("\\n").all(|line| examples.contains(line.trim()));
     let literals = literals();
     let said = literals.iter().filter(|(text, _)| is_sentence(text) && !in_help(text));
-    let missing =
-        said.chain(&of_help).filter(|(text, _)| !known.contains(*text) && !english.contains(*text));
+    let is_missing = |text: &String| !known.contains(text) && !english.contains(text);
+    let mut missing: Vec<_> = said.chain(&of_help).filter(|(text, _)| is_missing(text)).collect();
+    missing.sort_by_key(|(_, place)| *place);
     let mut text = String::new();
     for (english, place) in missing {
         let _ = writeln!(text, "// {place}\n{english}\n\n");
@@ -229,8 +237,9 @@ fn nothing_is_translated_that_nobody_says() {
         .filter(|(file, english, _)| !of_libraries(file) && !is_said(english));
     let stale: Vec<String> = stale.map(|(file, english, _)| format!("{file}: {english}")).collect();
     assert!(stale.is_empty(), "no source says these any more:\n{}", stale.join("\n"));
-    let stale: Vec<String> = stays_english().filter(|text| !is_said(text)).collect();
-    assert!(stale.is_empty(), "english.txt: no source says these any more:\n{}", stale.join("\n"));
+    let is_needed = |text: &String| is_said(text) && is_sentence(text);
+    let stale: Vec<String> = stays_english().filter(|text| !is_needed(text)).collect();
+    assert!(stale.is_empty(), "english.txt: none of these is needed:\n{}", stale.join("\n"));
     let files = ENGLISH.lines().filter_map(|line| line.strip_prefix('@'));
     for file in files {
         assert!(top().join(file).exists(), "english.txt: there is no {file}");
