@@ -205,12 +205,15 @@ fn a_plain_user_hears_in_one_line_that_limits_have_no_effect() {
                 .collect::<Vec<_>>()
         };
         let [one] = &lines(&["-m", "64m"])[..] else { panic!("one line") };
-        assert!(one.starts_with("minibox: -m/--memory has no effect: "), "{one}");
+        assert!(one.starts_with("minibox: -m/--memory: no effect, "), "{one}");
         assert!(one.ends_with("run as root for limits"), "{one}");
         let [all] = &lines(&["-m", "64m", "--cpus", "1", "--pids-limit", "9"])[..] else {
             panic!("one line")
         };
-        assert!(all.starts_with("minibox: -m/--memory, --cpus, --pids-limit have "), "{all}");
+        assert!(
+            all.starts_with("minibox: -m/--memory, --cpus, --pids-limit: no effect, "),
+            "{all}"
+        );
         // Where systemd runs a service manager for him, that one may.
         let run = sandbox.folder("run");
         sandbox.folder("run/systemd");

@@ -122,17 +122,19 @@ pub(crate) fn cgroup_for(store: &Store, args: &CreateArgs, id: &str) -> Result<O
         let mut asked = limits::given(&args.limits);
         asked.extend((!args.hardware.device_rules.is_empty()).then_some("--device-cgroup-rule"));
         if !asked.is_empty() {
-            let has = if asked.len() == 1 { "has" } else { "have" };
-            let or = match std::env::var_os("XDG_RUNTIME_DIR") {
-                Some(run) if layout.is_unified() && Path::new(&run).join("systemd").exists() => {
-                    format!(", or by `{}`", limits::BY_SYSTEMD)
-                }
-                _ => String::new(),
-            };
-            output::note(&format!(
-                "{} {has} no effect: this user may not make cgroups here; run as root for limits{or}",
-                asked.join(", ")
-            ));
+            let asked = asked.join(", ");
+            let has_manager = std::env::var_os("XDG_RUNTIME_DIR")
+                .is_some_and(|run| Path::new(&run).join("systemd").exists());
+            output::note(&if layout.is_unified() && has_manager {
+                let way = limits::BY_SYSTEMD;
+                format!(
+                    "{asked}: no effect, since this user may not make cgroups here; run as root for limits, or by `{way}`"
+                )
+            } else {
+                format!(
+                    "{asked}: no effect, since this user may not make cgroups here; run as root for limits"
+                )
+            });
         }
         return Ok(None);
     }

@@ -87,13 +87,13 @@ fn walk(tokens: TokenStream, mut is_format: bool, hear: &mut impl FnMut(&Literal
                 if group.delimiter() == Delimiter::Bracket
                     && (is(1, "#") || is(1, "!") && is(2, "#")) =>
             {
-                if group.stream().to_string().replace(' ', "") == "cfg(test)" {
-                    let is_end = |token: &TokenTree| match token {
-                        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
-                        token => token.to_string() == ";",
-                    };
-                    at += tokens[at..].iter().position(is_end).unwrap_or(0);
-                }
+                let is_end = |token: &TokenTree| match token {
+                    TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+                    token => token.to_string() == ";",
+                };
+                let is_test = group.stream().to_string().replace(' ', "") == "cfg(test)";
+                let end = tokens[at..].iter().position(is_end).filter(|_| is_test);
+                at += end.unwrap_or(0);
             }
             TokenTree::Group(group) => {
                 let name = before(2).map(ToString::to_string).unwrap_or_default();

@@ -377,12 +377,14 @@ impl Machine {
                 ],
             );
         }
-        let hands = format!("systemd hands you {}", controllers.join(" "));
-        let how = format!("by `{BY_SYSTEMD}` alone");
+        let (has, missing) = (controllers.join(" "), missing.join(" "));
         if missing.is_empty() {
-            return partly(name, format!("{hands}, {how}"));
+            return partly(name, format!("systemd hands you {has}, by `{BY_SYSTEMD}` alone"));
         }
-        let finding = partly(name, format!("{hands}, and not {}, {how}", missing.join(" ")));
+        let finding = partly(
+            name,
+            format!("systemd hands you {has}, and not {missing}, by `{BY_SYSTEMD}` alone"),
+        );
         finding.advice([
             String::from("sudo mkdir -p /etc/systemd/system/user@.service.d"),
             String::from("printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | sudo tee /etc/systemd/system/user@.service.d/delegate.conf"),
