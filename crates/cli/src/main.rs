@@ -65,6 +65,7 @@ use minibox_runtime::{Error, Result, step};
 
 use args::{Cli, GenerateVerb, Verb};
 use config::SPEC_VERSION;
+use language::Language;
 use store::Store;
 
 fn main() -> ExitCode {
@@ -133,6 +134,7 @@ fn drive(cli: Cli) -> Result<u8> {
             return Ok(0);
         }
         Verb::Man(args) => {
+            language::settle(Some(Language::En));
             manual::write(help::command(), &args.dir)?;
             return Ok(0);
         }

@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use clap::Command;
 use clap::builder::StyledStr;
-use proc_macro2::{Delimiter, Literal, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Literal, TokenStream, TokenTree};
 
 use super::table::{Table, Template, escape, pairs};
 use super::{KOREAN, particles, table};
@@ -87,13 +87,7 @@ fn walk(tokens: TokenStream, mut is_format: bool, hear: &mut impl FnMut(&Literal
                 if group.delimiter() == Delimiter::Bracket
                     && (is(1, "#") || is(1, "!") && is(2, "#")) =>
             {
-                let is_end = |token: &TokenTree| match token {
-                    TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
-                    token => token.to_string() == ";",
-                };
-                let is_test = group.stream().to_string().replace(' ', "") == "cfg(test)";
-                let end = tokens[at..].iter().position(is_end).filter(|_| is_test);
-                at += end.unwrap_or(0);
+                at += for_tests_only(group, &tokens[at..]);
             }
             TokenTree::Group(group) => {
                 let name = before(2).map(ToString::to_string).unwrap_or_default();
@@ -120,6 +114,18 @@ fn walk(tokens: TokenStream, mut is_format: bool, hear: &mut impl FnMut(&Literal
         }
         at += 1;
     }
+}
+
+/// How many tokens the item behind `#[cfg(test)]` has; none behind other attributes.
+fn for_tests_only(attribute: &Group, rest: &[TokenTree]) -> usize {
+    if attribute.stream().to_string().replace(' ', "") != "cfg(test)" {
+        return 0;
+    }
+    let is_end = |token: &TokenTree| match token {
+        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+        token => token.to_string() == ";",
+    };
+    rest.iter().position(is_end).unwrap_or(0)
 }
 
 /// A text as a template.
