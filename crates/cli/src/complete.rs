@@ -15,6 +15,7 @@ use minibox_runtime::capabilities;
 use nix::sys::signal::Signal;
 
 use crate::events;
+use crate::language;
 use crate::line::{self, Line};
 use crate::output;
 use crate::store::{Container, Record, Status, Store, volumes};
@@ -221,7 +222,7 @@ fn all_containers(place: &Place<'_>, before: &str, after: &str) -> Vec<Candidate
 fn all_volumes(place: &Place<'_>, after: &str) -> Vec<Candidate> {
     let all = volumes::names(&place.store()).into_iter();
     let fresh = all.filter(|name| !place.line.words.contains(&name.as_str()));
-    fresh.map(|name| (format!("{name}{after}"), String::from("volume"))).collect()
+    fresh.map(|name| (format!("{name}{after}"), language::say("volume"))).collect()
 }
 
 /// The containers that the verb can do something with, but for those that the line names already.
