@@ -291,7 +291,7 @@ fn every_option_of_all_verbs_has_a_variable() {
     }
     ps("MINIBOX_RUN_DIR", sandbox.path("home/there").to_str().expect("text")).ok();
     assert!(sandbox.path("home/there").is_dir());
-    sandbox.call(&["--run-dir=", "ps"]).code(125).says("a value is required for '--run-dir <DIR>'");
+    sandbox.call(&["--run-dir=", "ps"]).code(125).says("--run-dir needs a value");
 }
 
 #[test]
