@@ -99,6 +99,8 @@ impl Template {
             ends.retain(|end| is_known(&rest[..*end]));
             ends.reverse();
         }
+        // What fits will be among the first; a hostile name must not cost more.
+        ends.truncate(4);
         ends.into_iter().any(|end| {
             held.truncate(number);
             held.push(&rest[..end]);
@@ -259,10 +261,11 @@ impl Table {
     }
 }
 
-/// All ways to cut `text` at a colon or semicolon.
+/// All ways to cut `text` at a colon or semicolon; none where there are more than sentences have.
 fn splits(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
-    let marks = [": ", "; "].into_iter().flat_map(|mark| text.match_indices(mark));
-    marks.map(|(at, mark)| (&text[..at], mark, &text[at + mark.len()..]))
+    let marks = || [": ", "; "].into_iter().flat_map(|mark| text.match_indices(mark));
+    let are_few = marks().nth(6).is_none();
+    marks().filter(move |_| are_few).map(|(at, mark)| (&text[..at], mark, &text[at + mark.len()..]))
 }
 
 /// The pairs of lines of a file; `//` begins a remark, `\n` is a new line.

@@ -305,6 +305,14 @@ fn every_errno_is_known() {
 }
 
 #[test]
+fn no_text_is_too_hostile() {
+    for text in ["cannot open : ", "cannot mount / on ; ", "a (b) \"c\" ", "ENOENT (: (", "{|을}"] {
+        table().say(&text.repeat(500));
+        table().say(&format!("hint: {}", text.repeat(50)));
+    }
+}
+
+#[test]
 fn sentences_are_found_whatever_their_holes_hold() {
     let table = Table::of(std::iter::once(
         "\
