@@ -165,23 +165,26 @@ minibox completion fish | source         in ~/.config/fish/config.fish",
 
 /// The command line with all that is said about it.
 pub(crate) fn command() -> Command {
+    let root = translated(grammar());
+    let groups = groups(&root);
+    root.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}"
+    ))
+}
+
+fn grammar() -> Command {
     let container = Command::new("container")
         .about("The same verbs in docker's long form: container ls, …")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .defer(|container| container.subcommands(of_containers()));
     // An empty variable is none, as elsewhere.
-    let root = Cli::command().mut_subcommands(with_examples).subcommand(container).mut_args(
-        |arg| match arg.get_env().and_then(std::env::var_os) {
+    Cli::command().mut_subcommands(with_examples).subcommand(container).mut_args(|arg| {
+        match arg.get_env().and_then(std::env::var_os) {
             Some(value) if value.is_empty() => arg.env(Resettable::Reset),
             _ => arg,
-        },
-    );
-    let root = translated(root);
-    let groups = groups(&root);
-    root.help_template(format!(
-        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}"
-    ))
+        }
+    })
 }
 
 fn with_examples(verb: Command) -> Command {
@@ -281,7 +284,8 @@ fn of_containers() -> Vec<Command> {
 
 /// What a person has typed; `container ps` is `ps`.
 pub(crate) fn parse() -> clap::error::Result<Cli> {
-    let matches = command().try_get_matches()?;
+    // What is said about it is put together, and translated, only where it is asked for.
+    let matches = grammar().try_get_matches().or_else(|_| command().try_get_matches())?;
     match matches.subcommand() {
         Some(("container", inner)) => Cli::from_arg_matches(inner),
         _ => Cli::from_arg_matches(&matches),

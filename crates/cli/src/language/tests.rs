@@ -306,7 +306,8 @@ fn every_errno_is_known() {
 
 #[test]
 fn no_text_is_too_hostile() {
-    for text in ["cannot open : ", "cannot mount / on ; ", "a (b) \"c\" ", "ENOENT (: (", "{|을}"] {
+    for text in ["cannot open : ", "cannot mount / on ; ", "a (b) \"c\" ", "ENOENT (: (", "{|을}"]
+    {
         table().say(&text.repeat(500));
         table().say(&format!("hint: {}", text.repeat(50)));
     }
