@@ -446,10 +446,10 @@ impl Machine {
         let profile = self.read("proc/self/attr/current").unwrap_or_default();
         yes(
             "AppArmor",
-            format!(
-                "in use; minibox runs {}",
-                if profile.is_empty() { "unconfined".to_owned() } else { format!("as {profile}") }
-            ),
+            match profile.as_str() {
+                "" => "in use; minibox runs unconfined".to_owned(),
+                profile => format!("in use; minibox runs as {profile}"),
+            },
         )
     }
 
