@@ -318,7 +318,7 @@ fn flags_of(sandbox: &Sandbox, verb: &str) -> BTreeSet<String> {
         let list = aliases.split(']').next().unwrap_or_default();
         flags.extend(list.split([' ', ',']).filter(is_flag).map(str::to_owned));
     }
-    for common in ["--run-dir", "--data-dir", "--debug"] {
+    for common in ["--run-dir", "--data-dir", "--debug", "--lang"] {
         assert!(flags.remove(common), "{common} of {verb}");
     }
     flags
