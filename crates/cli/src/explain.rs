@@ -147,7 +147,7 @@ fn halt(step: Step, leash: Option<&OwnedFd>) -> Result<()> {
     if goes_on {
         return Ok(());
     }
-    Err(Error::new(format!("stopped before the step {:?}", step.about().title)))
+    Err(Error::new(format!("stopped before the step {:?}", say(step.about().title))))
 }
 
 /// Reads one line, and not a byte more: the next is for the next halt. False at the end of the input.
