@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use minibox_tests::{Beside, Caller, Sandbox, Terminal, is_alive, wait_until};
+use minibox_tests::{Beside, Caller, Sandbox, Terminal, is_alive, is_full_run, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -422,6 +423,24 @@ fn a_terminal_that_nobody_has_open_for_a_while_is_still_there() {
     }
 }
 
+/// Waits until process `pid` uses no time of any CPU.
+#[track_caller]
+fn rests(pid: i64) {
+    wait_until("it rests", || {
+        let before = ticks(pid);
+        std::thread::sleep(Duration::from_millis(300));
+        ticks(pid) == before
+    });
+}
+
+/// Hundredths of a second that process `pid` has had a CPU.
+#[track_caller]
+fn ticks(pid: i64) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
+    let fields = stat.rsplit_once(") ").expect("stat").1.split(' ').skip(11).take(2);
+    fields.map(|field| field.parse::<u64>().expect("a number")).sum()
+}
+
 /// A child that is killed with the test.
 struct Killed(Child);
 
@@ -450,26 +469,70 @@ fn an_idle_monitor_uses_no_cpu() {
         let mut yes = Killed(yes);
         let mut command = sandbox.minibox(&["attach", "c"]);
         let three = Beside::spawn(command.stdin(yes.0.stdout.take().expect("stdout")));
-        let ticks = || {
-            let stat = fs::read_to_string(format!("/proc/{monitor}/stat")).expect("stat");
-            let fields: Vec<u64> = stat
-                .rsplit_once(") ")
-                .expect("stat")
-                .1
-                .split(' ')
-                .skip(11)
-                .take(2)
-                .map(|field| field.parse().expect("a number"))
-                .collect();
-            fields[0] + fields[1]
-        };
-        wait_until("it rests", || {
-            let before = ticks();
-            std::thread::sleep(Duration::from_millis(300));
-            ticks() == before
-        });
+        rests(monitor);
         sandbox.call(&["stop", "-t", "0", "c"]).code(0);
         one.end().code(137);
         three.end().code(137);
+    }
+}
+
+#[test]
+fn a_crowd_at_the_door_waits_outside() {
+    use nix::sys::socket as net;
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let rootfs = sandbox.rootfs();
+        let run = ["run", "-d", "-q", "--name", "c", &rootfs, "sleep", "1000"];
+        let mut run = sandbox.wrapped(&["prlimit", "--nofile=64"], &run);
+        let id = Beside::spawn(&mut run).end().ok().to_owned();
+        let monitor = sandbox.inspect("c")["Minibox"]["keeper"].as_i64().expect("a pid");
+        let door =
+            net::UnixAddr::new(&sandbox.path("run").join(id).join("monitor")).expect("a path");
+        let knock = |_| {
+            let (family, kind) = (net::AddressFamily::Unix, net::SockType::SeqPacket);
+            let socket =
+                net::socket(family, kind, net::SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+            net::connect(socket.as_raw_fd(), &door).expect("a connection");
+            socket
+        };
+        let crowd: Vec<_> = (0..100).map(knock).collect();
+        let open = || fs::read_dir(format!("/proc/{monitor}/fd")).expect("descriptors").count();
+        wait_until("it has no room for more", || open() >= 64);
+        rests(monitor);
+
+        let visitor = Beside::spawn(&mut sandbox.minibox(&["attach", "c"]));
+        drop(crowd);
+        wait_until("he is let in", || {
+            sandbox
+                .call(&["events", "--since", "1h", "--until", "0s", "--filter", "event=attach"])
+                .stdout
+                .lines()
+                .count()
+                == 1
+        });
+        sandbox.call(&["stop", "-t", "0", "c"]).code(0);
+        visitor.end().code(137);
+    }
+}
+
+#[test]
+fn who_was_stopped_keeps_no_monitor_for_ever() {
+    // It is waited for a whole minute.
+    if !is_full_run() {
+        return;
+    }
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        sandbox.start(&["--name", "c"], &["sh", "-c", "sleep 1; echo go; exec seq 1 1000000"]);
+        let monitor = sandbox.inspect("c")["Minibox"]["keeper"].as_i64().expect("a pid") as i32;
+        let slow = Beside::spawn(&mut sandbox.minibox(&["attach", "c"]));
+        slow.wait_for("go");
+        slow.signal(Signal::SIGSTOP);
+        assert_eq!(sandbox.call(&["wait", "c"]).ok(), "0");
+        assert!(is_alive(monitor), "it waits for him");
+        std::thread::sleep(Duration::from_secs(55));
+        wait_until("it waits no longer", || !is_alive(monitor));
+        slow.signal(Signal::SIGCONT);
+        slow.end().code(125).says("the monitor of c is gone");
     }
 }

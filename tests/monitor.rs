@@ -1,8 +1,10 @@
 //! The monitor of a container in the background: what it shows, what it holds, and that its death ends nothing.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Stdio;
 
 use minibox_tests::{Beside, Caller, Sandbox, is_alive, wait_until};
 use nix::sys::signal::{Signal, kill};
@@ -70,7 +72,7 @@ fn it_shows_itself_and_holds_nothing_of_the_callers() {
         Beside::spawn(&mut shell).end().code(0);
         let pid = keeper(&sandbox);
         let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).expect("/proc");
-        assert_eq!(cmdline(pid), "minibox: c");
+        wait_until("it shows itself", || cmdline(pid) == "minibox: c");
         assert_eq!(read("comm"), "minibox\n");
         let cwd = fs::read_link(format!("/proc/{pid}/cwd")).expect("cwd");
         assert_eq!(cwd, Path::new("/"));
@@ -133,6 +135,41 @@ fn when_it_is_killed_the_container_goes_on_and_the_next_verb_replaces_it() {
             assert!(sandbox.call(&["ps", "-a"]).ok().contains("Exited (255)"));
         }
         counted(&sandbox);
+    }
+}
+
+#[test]
+fn when_it_is_killed_the_programs_input_is_as_it_was() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let logs = || sandbox.call(&["logs", "c"]).stdout;
+        let id = sandbox.start(
+            &["-i", "--name", "c"],
+            &["sh", "-c", "echo ready; while read line; do echo got $line; done; exit 9"],
+        );
+        wait_until("it is ready", || logs() == "ready\n");
+        // Open: it is no end that nobody is there for a while.
+        kill_9(written_keeper(&sandbox, &id));
+        let mut visitor = sandbox.minibox(&["attach", "c"]);
+        let mut visitor = Beside::spawn(visitor.stdin(Stdio::piped()));
+        visitor.stdin().write_all(b"hello\n").expect("write");
+        wait_until("it goes on reading", || logs() == "ready\ngot hello\n");
+        sandbox.call(&["rm", "-f", "c"]).code(0);
+        visitor.end().code(137);
+
+        // Ended: it stays so.
+        let volume = format!("{}:/stop", sandbox.folder("stop").display());
+        let script =
+            "cat; echo one; while [ ! -e /stop/now ]; do sleep 0.01; done; cat; echo two; exit 7";
+        let run = sandbox.run_beside(&["-i", "--name", "c", "-v", &volume], &["sh", "-c", script]);
+        run.wait_for("one");
+        kill_9(keeper(&sandbox));
+        run.end().code(125).says("the monitor of c is gone");
+        assert_eq!(logs(), "one\n");
+        stop(&sandbox);
+        wait_until("it sees the end again", || sandbox.status("c") == "exited");
+        assert_eq!(logs(), "one\ntwo\n");
+        fs::remove_dir_all(sandbox.path("stop")).expect("rm");
     }
 }
 

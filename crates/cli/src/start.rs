@@ -38,7 +38,7 @@ pub(crate) fn launch(
         let mut pipes = Pipes::default();
         if !record.terminal {
             let folder = store.run_folder(&record.id);
-            (pipes, choices.stdio) = Pipes::make(&folder, record.settings.interactive)?;
+            (pipes, choices.stdio) = Pipes::make(&folder, &record.settings)?;
         }
         Ok((birth::plan(store, &record, &spec, choices)?, pipes))
     })();

@@ -68,13 +68,20 @@ impl Namespace {
             .map_err(|e| Error::of_io("read", Path::new(&path), &e))?;
         let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or("");
         if numbers.split_whitespace().last() != Some("1") || init == 1 {
-            return Err(Error::new(
-                "its processes cannot be told from others, since it has no pid namespace of its own",
-            ));
+            return Err(shared());
         }
-        let path = format!("/proc/{init}/ns/pid");
-        let identity = File::open(&path).and_then(|file| identity(&file));
-        identity.map(Namespace).map_err(|e| Error::of_io("read", Path::new(&path), &e))
+        Namespace::below_ours(init)
+    }
+
+    /// That of the process `init`; never the caller's own, whatever else is said of it: it is the machine's.
+    fn below_ours(init: i32) -> Result<Namespace> {
+        let read = |who: &str| {
+            let path = format!("/proc/{who}/ns/pid");
+            let identity = File::open(&path).and_then(|file| identity(&file));
+            identity.map_err(|e| Error::of_io("read", Path::new(&path), &e))
+        };
+        let identity = read(&init.to_string())?;
+        if identity == read("self")? { Err(shared()) } else { Ok(Namespace(identity)) }
     }
 
     /// Its processes, the oldest first.
@@ -115,6 +122,10 @@ impl Namespace {
     }
 }
 
+fn shared() -> Error {
+    Error::new("its processes cannot be told from others, since it has no pid namespace of its own")
+}
+
 fn identity(file: &File) -> std::io::Result<(u64, u64)> {
     file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))
 }
@@ -128,5 +139,6 @@ mod tests {
         let error = stop(std::process::id() as i32).unwrap_err().to_string();
         assert!(error.contains("pid namespace"), "{error}");
         assert!(go_on(1).is_err());
+        assert!(Namespace::below_ours(std::process::id() as i32).is_err());
     }
 }

@@ -1,8 +1,8 @@
 //! The monitor: one small process per container that can be left. It owns the streams, the log, the
 //! exit status and the restarts. It is no daemon: it lives exactly as long as its container.
 //!
-//! If it is killed, the container goes on: the program's end of each output pipe is open for reading too,
-//! so no SIGPIPE comes, and the next `minibox` verb starts a monitor that takes over ([`take_over`]).
+//! If it is killed, the container goes on: the program's end of each pipe is open both ways, so no SIGPIPE
+//! comes and no end of its input (but where the end of a client's input is that), and the next `minibox` verb starts a monitor that takes over ([`take_over`]).
 //!
 //! Nothing in it ever waits for one side alone: what a side does not take at once is kept. Only for whoever
 //! started it and stayed (`run`, `start -a`) does it hold the program back, as a pipe would; visitors that
@@ -15,16 +15,20 @@ pub(crate) mod words;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use minibox_runtime::cgroup::Cgroup;
 use minibox_runtime::line::Listening;
-use minibox_runtime::state::{Lock, ProcessId};
+use minibox_runtime::state::{self, Lock, ProcessId};
 use minibox_runtime::sys::{self, Forked};
 use minibox_runtime::{Error, Event, Plan, Result, Running};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, accept4, recv, socketpair};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, accept4, getsockopt, recv, socketpair,
+};
 use nix::sys::termios::{self, SetArg, Termios};
 
 use crate::birth;
@@ -33,7 +37,7 @@ use crate::explain::Teller;
 use crate::log::Log;
 use crate::quiet::become_quiet;
 use crate::signals;
-use crate::store::{Container, Halted, Record, Store};
+use crate::store::{Container, Halted, Record, Status, Store};
 use crate::supervise;
 
 use health::Checks;
@@ -42,6 +46,12 @@ use words::{CHUNK, MESSAGE, message, offer, to_client, to_monitor};
 
 /// Most bytes that wait for a visitor.
 const PATIENCE: usize = 1 << 20;
+
+/// How long one that was stopped, by Ctrl-Z for example, is waited for to take its last words.
+const STANDSTILL: Duration = Duration::from_secs(60);
+
+/// How long nobody is let in where there is no descriptor left.
+const CROWDED: Duration = Duration::from_millis(100);
 
 /// Most bytes in a pipe, pipe(7).
 const PIPE: usize = 1 << 20;
@@ -239,6 +249,12 @@ impl Client {
         self.is_gone |= self.is_parting;
     }
 
+    /// Was its process stopped by a signal?
+    fn is_stopped(&self) -> bool {
+        let peer = getsockopt(&self.socket, PeerCredentials);
+        peer.is_ok_and(|peer| state::letter(peer.pid()) == Some('T'))
+    }
+
     /// The last words. It may take its time: everything is written down by then, and what comes of it does
     /// not matter any more.
     fn part(&mut self, code: i32, note: &str) {
@@ -262,7 +278,10 @@ struct Monitor {
     /// Its other side, so that a terminal that nobody has open for a while is not at its end.
     console_peer: Option<OwnedFd>,
     pipes: Pipes,
+    run_folder: PathBuf,
     door: OwnedFd,
+    /// Nobody is let in until then.
+    shut_until: Option<Instant>,
     clients: Vec<Client>,
     /// The owner has hung up, or somebody has sent a signal to end it: it is not wanted any more.
     is_abandoned: bool,
@@ -302,7 +321,9 @@ impl Monitor {
             console: None,
             console_peer: None,
             pipes,
+            run_folder: store.run_folder(&record.id),
             door,
+            shut_until: None,
             clients: Vec::new(),
             is_abandoned: false,
             checks: Checks::new(record.settings.health.as_ref()),
@@ -337,8 +358,14 @@ impl Monitor {
             }
         }
         let mut buffer = vec![0; MESSAGE];
+        let mut deadline = Instant::now() + STANDSTILL;
         while !self.clients.is_empty() {
-            self.turn(None, &mut buffer);
+            self.turn(Some(deadline), &mut buffer);
+            if Instant::now() >= deadline {
+                // Whoever is only slow is waited for.
+                self.clients.retain(|client| !client.is_stopped());
+                deadline += STANDSTILL;
+            }
         }
         sys::exit_now(0)
     }
@@ -377,7 +404,11 @@ impl Monitor {
     /// Waits for any of its sources, at most until `deadline`.
     fn wait(&self, deadline: Option<Instant>) -> Vec<Source> {
         let (read, write) = (PollFlags::POLLIN, PollFlags::POLLOUT);
-        let mut wanted = vec![(Source::Door, self.door.as_raw_fd(), read)];
+        let mut wanted = Vec::new();
+        let shut_until = self.shut_until.filter(|until| Instant::now() < *until);
+        if shut_until.is_none() {
+            wanted.push((Source::Door, self.door.as_raw_fd(), read));
+        }
         wanted.extend(self.pidfd.as_ref().map(|fd| (Source::Program, fd.as_raw_fd(), read)));
         wanted.extend(self.checks.descriptors().map(|fd| (Source::Check, fd, read)));
         if !self.is_held_back() {
@@ -398,6 +429,7 @@ impl Monitor {
         let pollfd =
             |&(_, fd, flags): &(Source, RawFd, PollFlags)| PollFd::new(sys::borrow(fd), flags);
         let mut polled: Vec<PollFd<'_>> = wanted.iter().map(pollfd).collect();
+        let deadline = deadline.into_iter().chain(shut_until).min();
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
         let timeout = left.map_or(PollTimeout::NONE, |left| {
             PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
@@ -478,8 +510,9 @@ impl Monitor {
     /// Lets a new client in.
     fn welcome(&mut self) {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        if let Ok(socket) = accept4(self.door.as_raw_fd(), flags) {
-            self.clients.push(Client::new(sys::own(socket)));
+        match accept4(self.door.as_raw_fd(), flags) {
+            Ok(socket) => self.clients.push(Client::new(sys::own(socket))),
+            Err(_) => self.shut_until = Some(Instant::now() + CROWDED),
         }
     }
 
@@ -523,6 +556,7 @@ impl Monitor {
                     self.untyped.push(0x04);
                 }
                 self.input_ended = true;
+                Pipes::end_input(&self.run_folder);
                 self.type_on();
             }
             (to_monitor::SIZE, &[a, b, c, d]) => {
@@ -653,7 +687,7 @@ impl Monitor {
         let mut choices = birth::choices(record, Listening::Quiet)?;
         if !record.terminal {
             let folder = store.run_folder(&record.id);
-            let (pipes, theirs) = Pipes::make(&folder, record.settings.interactive)?;
+            let (pipes, theirs) = Pipes::make(&folder, &record.settings)?;
             self.pipes = pipes;
             choices.stdio = theirs;
         }
@@ -688,9 +722,10 @@ fn exit_of_a_strangers_child(pidfd: &OwnedFd) -> std::result::Result<Option<Ende
 /// Starts a monitor for a container that runs without one. Called by the next verb that meets it.
 pub(crate) fn take_over(store: &Store, container: &Container) -> Result<()> {
     let id = &container.record.id;
-    let Some(lock) = Lock::try_now(&store.folder(id))? else {
-        return Ok(());
-    };
+    // Others may be at it, too: then theirs is there when the lock is free.
+    let Some(lock) = Lock::wait(&store.folder(id))? else { return Ok(()) };
+    let is_alone = |c: &Container| c.status() == Status::Running && !c.is_kept();
+    let Some(now) = store.load(id)?.filter(is_alone) else { return Ok(()) };
     let (ours, theirs) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
         .map_err(|errno| Error::new("cannot make a pipe").errno(errno))?;
     let forked =
@@ -705,10 +740,6 @@ pub(crate) fn take_over(store: &Store, container: &Container) -> Result<()> {
     drop(ours);
     let _ = sys::setsid();
     let taken = (|| {
-        let now = store
-            .load(id)?
-            .filter(|c| !c.is_kept())
-            .ok_or_else(|| Error::new("somebody else was first"))?;
         let (pid, pidfd) = now.hold_running()?;
         let init = now.state.as_ref().map_or(ProcessId { pid, start_time: 0 }, |state| state.init);
         let folder = store.run_folder(id);
@@ -719,7 +750,7 @@ pub(crate) fn take_over(store: &Store, container: &Container) -> Result<()> {
         let pipes = if record.terminal {
             Pipes::default()
         } else {
-            Pipes::open(&folder, record.settings.interactive)?
+            Pipes::open(&folder, &record.settings)?
         };
         let mut monitor = Monitor::new(store, &record, door, pipes);
         (monitor.pid, monitor.pidfd) = (pid, Some(pidfd));

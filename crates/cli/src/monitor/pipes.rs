@@ -9,19 +9,27 @@ use std::path::Path;
 use minibox_runtime::{Error, Result};
 use nix::sys::stat::Mode;
 
+use crate::settings::Settings;
+
 /// The monitor's ends.
 #[derive(Debug, Default)]
 pub(crate) struct Pipes {
     /// Standard output and error.
     pub outputs: [Option<File>; 2],
-    /// Standard input; closing it is the end of the input.
+    /// Standard input; closing it is the end of the input, where that may end.
     pub input: Option<File>,
 }
 
+/// The program's input.
+const STDIN: &str = "stdin";
+
 impl Pipes {
     /// Makes the FIFOs; the monitor's ends and the program's.
-    pub(crate) fn make(folder: &Path, interactive: bool) -> Result<(Pipes, [Option<OwnedFd>; 3])> {
-        for name in ["stdin", "stdout", "stderr"] {
+    pub(crate) fn make(
+        folder: &Path,
+        settings: &Settings,
+    ) -> Result<(Pipes, [Option<OwnedFd>; 3])> {
+        for name in [STDIN, "stdout", "stderr"] {
             let path = folder.join(name);
             // Those of the start before: somebody may still hold them.
             let _ = std::fs::remove_file(&path);
@@ -32,27 +40,32 @@ impl Pipes {
         // The program's end is open both ways: it is its own reader when the monitor dies.
         let theirs = |name: &str| open(folder, name, (true, true), 0).map(OwnedFd::from);
         let (stdout, stderr) = (theirs("stdout")?, theirs("stderr")?);
-        let stdin: OwnedFd = if interactive {
-            // Read only, so that it sees the end of its input; not waiting for a writer to come.
-            let end = open(folder, "stdin", (true, false), libc::O_NONBLOCK)?;
+        let stdin: OwnedFd = if settings.interactive {
+            // Input that can end is read only, so that it sees that; not waiting for a writer to come.
+            let end = open(folder, STDIN, (true, !settings.stdin_once), libc::O_NONBLOCK)?;
             block(&end)?;
             end.into()
         } else {
             let null = File::open("/dev/null");
             null.map_err(|e| Error::of_io("open", "/dev/null".as_ref(), &e))?.into()
         };
-        Ok((Pipes::open(folder, interactive)?, [Some(stdin), Some(stdout), Some(stderr)]))
+        Ok((Pipes::open(folder, settings)?, [Some(stdin), Some(stdout), Some(stderr)]))
     }
 
     /// Opens the monitor's ends of FIFOs that exist.
-    pub(super) fn open(folder: &Path, interactive: bool) -> Result<Pipes> {
+    pub(super) fn open(folder: &Path, settings: &Settings) -> Result<Pipes> {
         let read = |name: &str| open(folder, name, (true, false), libc::O_NONBLOCK).map(Some);
-        // A program that has closed its input leaves nobody to write to.
-        let write = || open(folder, "stdin", (false, true), libc::O_NONBLOCK).ok();
+        // A program that has closed its input leaves nobody to write to; one whose input has ended, nowhere.
+        let write = || open(folder, STDIN, (false, true), libc::O_NONBLOCK).ok();
         Ok(Pipes {
             outputs: [read("stdout")?, read("stderr")?],
-            input: if interactive { write() } else { None },
+            input: if settings.interactive { write() } else { None },
         })
+    }
+
+    /// The input ends for good: no later monitor must open it again.
+    pub(super) fn end_input(folder: &Path) {
+        let _ = std::fs::remove_file(folder.join(STDIN));
     }
 }
 
