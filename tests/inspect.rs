@@ -89,7 +89,19 @@ fn limits_are_told_in_dockers_units() {
         sandbox.start(&options, &["sleep", "1000"]);
         let host = sandbox.inspect("web")["HostConfig"].clone();
         assert_eq!((&host["Memory"], &host["PidsLimit"]), (&json!(32 << 20), &json!(20)));
-        assert_eq!(host["NanoCpus"], 500_000_000);
+        // What was asked for, and not what it is to the kernel.
+        let cpu =
+            |keys: [&str; 3]| keys.map(|key| sandbox.inspect("web")["HostConfig"][key].clone());
+        let cpu = || cpu(["NanoCpus", "CpuQuota", "CpuPeriod"]);
+        assert_eq!(cpu(), [json!(500_000_000), json!(0), json!(0)]);
+        for (flags, expected) in [
+            (&["--cpu-quota", "20000"][..], [0, 20_000, 100_000]),
+            (&["--cpus", "1.5"], [1_500_000_000, 0, 0]),
+            (&["--pids-limit", "30"], [1_500_000_000, 0, 0]),
+        ] {
+            sandbox.call(&[&["update"], flags, &["web"]].concat()).ok();
+            assert_eq!(cpu(), expected.map(Value::from), "{flags:?}");
+        }
     }
 }
 

@@ -32,6 +32,9 @@ pub(crate) struct Settings {
     pub restart: Restart,
     pub health: Option<Health>,
     pub log: LogLimits,
+    /// Its share of CPU time was given as a number of CPUs, not as quota and period.
+    #[serde(default)]
+    pub counts_cpus: bool,
     pub pidfile: Option<PathBuf>,
 }
 

@@ -30,11 +30,11 @@ pub(crate) fn update(store: &Store, args: &UpdateArgs) -> Result<u8> {
         if has_limits {
             set_limits(store, &container, &args.limits)?;
         }
-        if let Some(restart) = restart {
-            // Its monitor reads it at the next end.
-            container.record.settings.restart = restart;
-            store.save(&container.record)?;
-        }
+        let settings = &mut container.record.settings;
+        settings.counts_cpus = limits::counts_cpus(&args.limits, settings.counts_cpus);
+        // Its monitor reads it at the next end.
+        settings.restart = restart.unwrap_or(settings.restart);
+        store.save(&container.record)?;
         store.tell(&container.record, "update", &[]);
         output::print(&format!("{name}\n"));
         Ok(())

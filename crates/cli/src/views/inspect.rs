@@ -212,7 +212,12 @@ fn host_config(record: &Record, config: &Value) -> Value {
     let (process, linux) = (&config["process"], &config["linux"]);
     let resources = &linux["resources"];
     let (memory, cpu) = (&resources["memory"], &resources["cpu"]);
+    // One or the other, as it was asked for.
     let (quota, period) = (number(&cpu["quota"]), number(&cpu["period"]));
+    let (cpus, quota, period) = match period {
+        1.. if settings.counts_cpus => (quota * 1_000_000_000 / period, 0, 0),
+        _ => (0, quota, period),
+    };
     let most = match settings.restart {
         Restart::OnFailure { most } => most,
         _ => 0,
@@ -254,7 +259,7 @@ fn host_config(record: &Record, config: &Value) -> Value {
         "Memory": number(&memory["limit"]),
         "MemoryReservation": number(&memory["reservation"]),
         "MemorySwap": number(&memory["swap"]),
-        "NanoCpus": if period == 100_000 { quota * 10_000 } else { 0 },
+        "NanoCpus": cpus,
         "CpuPeriod": period,
         "CpuQuota": quota,
         "CpuShares": number(&cpu["shares"]),

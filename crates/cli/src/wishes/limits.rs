@@ -70,6 +70,12 @@ pub(crate) fn given(args: &LimitArgs) -> Vec<&'static str> {
     given.into_iter().filter_map(|(is_given, flag)| is_given.then_some(flag)).collect()
 }
 
+/// Is CPU time given as a number of CPUs? As it `was` where the flags do not say.
+pub(crate) fn counts_cpus(args: &LimitArgs, was: bool) -> bool {
+    let in_periods = args.cpu_period.is_some() || args.cpu_quota.is_some();
+    !in_periods && (was || args.cpus.is_some())
+}
+
 /// Checks the values that would be wrong for every container.
 pub(crate) fn check(args: &LimitArgs) -> Result<()> {
     swap(args)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use minibox_runtime::{Error, Result};
 
 use super::process::lines_of;
-use super::{bad, parse_size};
+use super::{bad, limits, parse_size};
 use crate::args::{CreateArgs, LabelArgs, PolicyArgs};
 use crate::settings::{Health, LogLimits, Modes, Restart, Settings};
 use crate::signals;
@@ -43,6 +43,7 @@ pub(super) fn understand(args: &CreateArgs, detached: bool, modes: Modes) -> Res
         restart,
         health: health(policy)?,
         log: log_limits(&policy.log_opts)?,
+        counts_cpus: limits::counts_cpus(&args.limits, false),
         pidfile: args.pidfile.as_ref().map(absolute).transpose()?,
     })
 }
