@@ -407,7 +407,9 @@ fn it_is_stopped_as_it_was_made_to_be() {
         assert_eq!(sandbox.call(&["wait", "ever"]).ok(), "8");
 
         sandbox.run(&["--stop-signal", "NOPE"], &["true"]).code(125).says("--stop-signal \"NOPE\"");
-        assert!(sandbox.run(&["--stop-timeout", "x"], &["true"]).code(125).stderr.contains("'x'"));
+        assert!(
+            sandbox.run(&["--stop-timeout", "x"], &["true"]).code(125).stderr.contains("\"x\"")
+        );
     }
 }
 
