@@ -241,3 +241,32 @@ fn the_store_of_one_user_is_closed_to_another() {
         ran.code(125).says("belongs to uid 23456, not to you");
     }
 }
+
+/// Cron jobs, `su` and the like know nothing of the session's XDG_RUNTIME_DIR.
+#[test]
+fn a_session_and_whoever_has_none_see_the_same_containers() {
+    for caller in Caller::plain() {
+        for begins_in_session in [true, false] {
+            let sandbox = Sandbox::new(caller);
+            let (session, none) = (sandbox.folder("s"), sandbox.folder("n"));
+            let call = |in_session: bool, args: &[&str]| {
+                let mut command = sandbox.minibox(args);
+                command.env_remove("MINIBOX_RUN_DIR").env("TMPDIR", &none);
+                if in_session {
+                    command.env("XDG_RUNTIME_DIR", &session);
+                }
+                Ran::of(&command.output().expect("minibox"))
+            };
+            let words = ["run", "-d", "--name", "c", &sandbox.rootfs(), "sleep", "1000"];
+            call(begins_in_session, &words).ok();
+            assert_eq!(call(!begins_in_session, &["exec", "c", "echo", "in"]).ok(), "in");
+            call(!begins_in_session, &["rm", "-f", "c"]).ok();
+            // Where nothing lives any more, the next begins anew.
+            call(!begins_in_session, &words).ok();
+            let place = if begins_in_session { &none } else { &session };
+            let chosen = fs::read_dir(place).expect("a folder").count();
+            assert_eq!(chosen, 1, "{caller:?} {begins_in_session}");
+            call(begins_in_session, &["rm", "-f", "c"]).ok();
+        }
+    }
+}

@@ -157,6 +157,9 @@ pub(crate) struct Store {
     pub cgroup_parent: String,
 }
 
+/// In the durable folder: where the other one was, when it was last chosen.
+const RUN_LINK: &str = "run";
+
 /// Now, as it is written into records.
 pub(crate) fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
@@ -180,10 +183,18 @@ pub(crate) fn make_private(folder: &Path) -> Result<()> {
 impl Store {
     /// The caller's store, its folders made; `run` and `data` override the places.
     pub(crate) fn open(run: Option<PathBuf>, data: Option<PathBuf>) -> Result<Store> {
+        let is_usual = run.is_none();
         let store = Store::places(run, data);
         make_private(&store.run)?;
         make_private(&store.data.join("containers"))?;
         make_private(&store.data.join("names"))?;
+        let link = store.data.join(RUN_LINK);
+        if is_usual && fs::read_link(&link).ok().as_ref() != Some(&store.run) {
+            let new = link.with_extension(std::process::id().to_string());
+            std::os::unix::fs::symlink(&store.run, &new)
+                .and_then(|()| fs::rename(&new, &link))
+                .map_err(|error| Error::of_io("make the link", &link, &error))?;
+        }
         Ok(store)
     }
 
@@ -195,11 +206,6 @@ impl Store {
         let (run, data) = (run.map(absolute), data.map(absolute));
         let env = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let home = || env("HOME").unwrap_or_else(|| PathBuf::from("/"));
-        let default_run = || match (root, env("XDG_RUNTIME_DIR")) {
-            (true, _) => PathBuf::from("/run/minibox"),
-            (false, Some(folder)) => folder.join("minibox"),
-            (false, None) => std::env::temp_dir().join(format!("minibox-{}", Uid::effective())),
-        };
         let default_data = || match (root, env("XDG_DATA_HOME")) {
             (true, _) => PathBuf::from("/var/lib/minibox"),
             (false, Some(folder)) => folder.join("minibox"),
@@ -210,11 +216,24 @@ impl Store {
             // Another store must not take this one's cgroups for leftovers.
             Some(folder) => format!("minibox-{:08x}", fnv(folder)),
         };
-        Store {
-            run: run.unwrap_or_else(default_run),
-            data: data.unwrap_or_else(default_data),
-            cgroup_parent,
-        }
+        let data = data.unwrap_or_else(default_data);
+        // A user's session has another folder than his cron jobs have: while anything lives in one, it is
+        // the one.
+        let run_in_use = || {
+            let run = fs::read_link(data.join(RUN_LINK)).ok()?;
+            fs::read_dir(&run).ok()?.next().map(|_| run)
+        };
+        let session_run = || match env("XDG_RUNTIME_DIR") {
+            Some(folder) => folder.join("minibox"),
+            None => std::env::temp_dir().join(format!("minibox-{}", Uid::effective())),
+        };
+        let default_run = || {
+            if root {
+                return PathBuf::from("/run/minibox");
+            }
+            run_in_use().unwrap_or_else(session_run)
+        };
+        Store { run: run.unwrap_or_else(default_run), data, cgroup_parent }
     }
 
     /// The durable folder of container `id`.
