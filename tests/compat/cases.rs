@@ -811,7 +811,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "signals reach the program of a run in the foreground",
         script: r#"
-            beside run --rm --name web $ROOT sh -c 'trap "echo told; exit 8" TERM; echo ready; while :; do sleep 0.05; done' >said
+            alone_beside run --rm --name web $ROOT sh -c 'trap "echo told; exit 8" TERM; echo ready; while :; do sleep 0.05; done' >said
             until_it grep ready said
             # podman passes signals on from some moment after the start, and nothing tells from which.
             sleep 2
