@@ -78,7 +78,8 @@ fn killed_before_any_step_of_the_start_gc_removes_all_of_it() {
         let (living, others) = (sandbox.pid("living"), minibox_processes(&sandbox));
         let every = if caller == Caller::Root { 1 } else { 5 };
         for steps in (0..30).step_by(every) {
-            let (run, _stdin) = halted(&sandbox, &["--name", "c"], steps);
+            // A name that is no beginning of an id.
+            let (run, _stdin) = halted(&sandbox, &["--name", "x"], steps);
             if run.printed()[1].contains("runs now") {
                 assert!(steps > 10, "{:?}", run.printed());
                 break;
@@ -91,19 +92,19 @@ fn killed_before_any_step_of_the_start_gc_removes_all_of_it() {
             }
             drop(run);
             wait_until("its processes are gone", || minibox_processes(&sandbox) == others);
-            let over = "a container whose end nobody wrote down: c\n";
+            let over = "a container whose end nobody wrote down: x\n";
             let mut found = false;
             // A monitor that lives takes back what it has begun.
-            let is_gone = || !sandbox.path("data/names/c").is_symlink();
+            let is_gone = || !sandbox.path("data/names/x").is_symlink();
             // Dying processes may hold its lock for a moment; one may live to write down the end.
             wait_until("its end is known", || {
                 found |= sandbox.call(&["gc"]).stdout == over;
                 sandbox.call(&["gc", "--force"]).code(0);
-                let status = sandbox.call(&["inspect", "-f", "{{.State.Status}}", "c"]);
+                let status = sandbox.call(&["inspect", "-f", "{{.State.Status}}", "x"]);
                 is_gone() || status.stdout == "exited\n"
             });
             nothing_left(&sandbox);
-            let inspected = sandbox.call(&["inspect", "c"]);
+            let inspected = sandbox.call(&["inspect", "x"]);
             if inspected.code != 0 {
                 wait_until("it was taken back", is_gone);
                 continue;
@@ -116,7 +117,7 @@ fn killed_before_any_step_of_the_start_gc_removes_all_of_it() {
             let note = exit["note"].as_str().unwrap_or_default();
             assert!(!found || why.iter().any(|why| note.ends_with(why)), "{exit}");
             times_found += usize::from(found);
-            assert_eq!(sandbox.call(&["rm", "c"]).ok(), "c");
+            assert_eq!(sandbox.call(&["rm", "x"]).ok(), "x");
             assert_eq!(sandbox.call(&["ps", "-aq"]).ok().lines().count(), 1);
         }
         assert!(times_found > 0 || every > 1, "no round left anything");

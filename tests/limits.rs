@@ -215,8 +215,8 @@ fn a_plain_user_hears_in_one_line_that_limits_have_no_effect() {
             "{all}"
         );
         // Where systemd runs a service manager for him, that one may.
-        let run = sandbox.folder("run");
-        sandbox.folder("run/systemd");
+        let run = sandbox.folder("session");
+        sandbox.folder("session/systemd");
         let mut command = sandbox.minibox(&["run", "-m", "64m", &sandbox.rootfs(), "true"]);
         let ran = Ran::of(&command.env("XDG_RUNTIME_DIR", run).output().expect("minibox"));
         assert_eq!(ran.code(0).stderr.contains("`systemd-run --user "), is_version_2(), "{ran:?}");

@@ -560,6 +560,7 @@ pub(crate) const CASES: &[Case] = &[
             differs 'exit code 1, as docker' box inspect --format '{{.Name}}' web missing
             box inspect --type container --format '{{.Name}}' web
             box kill web
+            until_it_has_ended web
             box inspect --format '{{.State.Status}} {{.State.Running}} {{.State.Pid}} {{.State.ExitCode}}' web
             quietly inspect web | python3 -c 'import json, sys; web = json.load(sys.stdin); print(len(web), web[0]["State"]["Status"], web[0]["Config"]["Cmd"])'"#,
     },
