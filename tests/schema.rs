@@ -112,6 +112,10 @@ fn what_verbs_print_is_what_is_described() {
             must_fit(container, "container");
         }
         must_fit(&sandbox.inspect("web"), "container");
+        for schema in ["caps"] {
+            let seen = sandbox.call(&[schema, "--format", "json", "web"]);
+            must_fit(&serde_json::from_str(seen.ok()).expect("JSON"), schema);
+        }
         for row in lines(sandbox.call(&["ps", "-as", "--format", "json"]).ok()) {
             must_fit(&row, "ps");
         }

@@ -11,9 +11,10 @@ use crate::args::Cli;
 use crate::language;
 
 /// The verbs, as the help groups them.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     ("Run", &["run", "create", "start", "exec", "attach"]),
     ("Look", &["ps", "inspect", "logs", "top", "diff", "events", "info"]),
+    ("See inside", &["caps"]),
     ("Change", &["pause", "unpause", "update", "rename", "cp", "export"]),
     ("End and remove", &["stop", "restart", "kill", "wait", "rm", "prune", "gc"]),
     ("More", &["volume", "generate", "container", "completion", "version", "help"]),
@@ -26,7 +27,7 @@ const OF_CONTAINERS: [&str; 22] = [
     "wait",
 ];
 
-const EXAMPLES: [(&str, &str); 28] = [
+const EXAMPLES: [(&str, &str); 29] = [
     (
         "run",
         "\
@@ -87,6 +88,12 @@ minibox logs -t --since 10m --tail 20 web",
         "\
 minibox top web
 minibox top web -eo pid,ppid,comm        with options of ps(1)",
+    ),
+    (
+        "caps",
+        "\
+minibox caps web                         of a container's first process
+minibox caps 25514                       of any process on this host",
     ),
     ("diff", "minibox diff web                         A added, C changed, D deleted"),
     (

@@ -42,6 +42,7 @@ mod quiet;
 mod rename;
 mod run;
 mod seal;
+mod see;
 mod settings;
 mod sharing;
 mod signals;
@@ -174,6 +175,7 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Generate(GenerateVerb::Systemd(args)) => generate::systemd(&store, &args),
         Verb::Gc(args) => gc::gc(&store, &args),
         Verb::Version(_) | Verb::Completion(_) | Verb::Man(_) | Verb::Steps(_) => Ok(0),
+        Verb::Caps(args) => see::caps::caps(&store, &args),
         Verb::Top(args) => views::top::top(&store, &args),
         Verb::Rename(args) => rename::rename(&store, &args),
         Verb::Events(args) => views::events::events(&store, &args),

@@ -88,6 +88,8 @@ pub(crate) enum Verb {
     Logs(LogsArgs),
     /// Show the processes of a container
     Top(TopArgs),
+    /// Show what a process may do: its capabilities
+    Caps(CapsArgs),
     /// Ask containers to end, and end them after a while
     Stop(StopArgs),
     /// Stop containers and start them again
@@ -287,6 +289,28 @@ pub(crate) struct TopArgs {
     /// Options of ps(1), such as -eo pid,comm
     #[arg(value_name = "PS OPTION", trailing_var_arg = true, allow_hyphen_values = true)]
     pub options: Vec<String>,
+}
+
+/// How often, and as what, a verb shows what the kernel knows of a process.
+#[derive(Debug, Args)]
+pub(crate) struct LookArgs {
+    /// Show it again and again, until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Seconds from one look to the next, with --watch
+    #[arg(long, value_name = "SECONDS", default_value = "1")]
+    pub interval: f64,
+    #[command(flatten)]
+    pub format: DocumentFormatArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CapsArgs {
+    #[command(flatten)]
+    pub look: LookArgs,
+    /// Name or id of a container, PID of any process, or self
+    #[arg(value_name = "CONTAINER|PID")]
+    pub target: String,
 }
 
 #[derive(Debug, Args)]

@@ -1,0 +1,109 @@
+//! The verbs that show what the kernel knows of a process, be it a container's or any other: what
+//! crates/lens has read, drawn for people or as JSON, once or again and again.
+
+mod canvas;
+pub(crate) mod caps;
+mod target;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use minibox_runtime::{Error, Result};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::args::LookArgs;
+use crate::format::Format;
+use crate::output;
+pub(crate) use canvas::{Canvas, Style};
+pub(crate) use target::{Target, find};
+
+/// Shows what `see` sees, as often as was asked for. `schema` names the description in docs/schema and its
+/// version, such as `caps/1`.
+pub(crate) fn look<T: Serialize>(
+    args: &LookArgs,
+    schema: &str,
+    target: &Target,
+    mut see: impl FnMut() -> Result<T>,
+    draw: impl Fn(&T, &Canvas) -> String,
+) -> Result<u8> {
+    let format = Format::of_document(args.format.format.as_deref())?;
+    let interval = Duration::try_from_secs_f64(args.interval).ok().filter(|time| !time.is_zero());
+    let interval = interval.ok_or_else(|| {
+        Error::new(format!("--interval {} is no time to wait", args.interval))
+            .hint("seconds, such as 0.5 or 2")
+    })?;
+    let mut is_first = true;
+    loop {
+        let seen = match see() {
+            // It has been seen, and has ended since.
+            Err(error) if !is_first => {
+                output::note(&error.what);
+                return Ok(0);
+            }
+            seen => seen?,
+        };
+        match &format {
+            Format::Own => {
+                let canvas = Canvas::of_stdout();
+                show(&draw(&seen, &canvas), &canvas, args.watch, is_first);
+            }
+            Format::Json => output::print(&format!("{}\n", document(schema, target, &seen)?)),
+            Format::Template(template) | Format::Columns(template) => {
+                let document = document(schema, target, &seen)?;
+                output::print(&(template.render(&document)? + "\n"));
+            }
+        }
+        if !args.watch {
+            return Ok(0);
+        }
+        is_first = false;
+        std::thread::sleep(interval);
+    }
+}
+
+/// What is printed for programs: who it is, and all that was seen of him.
+fn document<T: Serialize>(schema: &str, target: &Target, seen: &T) -> Result<Value> {
+    let fault = |error: serde_json::Error| Error::new(error.to_string());
+    let mut document = serde_json::json!({
+        "schema": schema,
+        "pid": target.pid,
+        "container": target.container,
+    });
+    if let Value::Object(fields) = serde_json::to_value(seen).map_err(fault)? {
+        document.as_object_mut().into_iter().for_each(|all| all.extend(fields.clone()));
+    }
+    Ok(document)
+}
+
+/// Puts a picture on the screen: below what is there, or over the one before where it is kept alive.
+fn show(picture: &str, canvas: &Canvas, live: bool, is_first: bool) {
+    if !live || !std::io::stdout().is_terminal() {
+        let gap = if is_first { "" } else { "\n" };
+        return output::print(&format!("{gap}{picture}"));
+    }
+    // Home, each line to its end, and what is below: nothing flickers, as after clearing it all.
+    let start = if is_first { "\x1b[2J\x1b[H" } else { "\x1b[H" };
+    let lines: Vec<&str> = picture.lines().collect();
+    let room = canvas.height.saturating_sub(1).max(1);
+    let mut text = String::from(start);
+    for line in lines.iter().take(if lines.len() > room { room - 1 } else { room }) {
+        text += &format!("{line}\x1b[K\r\n");
+    }
+    if lines.len() > room {
+        text +=
+            &format!("… {} more lines: make the window higher\x1b[K\r\n", lines.len() + 1 - room);
+    }
+    output::print(&(text + "\x1b[J"));
+}
+
+/// An error of lens, in the command's words.
+pub(crate) fn fault(error: &minibox_lens::Error) -> Error {
+    let made = Error::new(error.to_string());
+    match error {
+        minibox_lens::Error::Gone(_) => {
+            made.hint("it may just have ended; `minibox ps` and `ps -e` list what runs")
+        }
+        minibox_lens::Error::Unreadable(_) => made,
+    }
+}

@@ -1,0 +1,19 @@
+//! The kernel's own account of processes and containers: read from /proc and cgroupfs, as plain data that
+//! can be serialised. Nothing is printed here, and nothing is changed. It knows nothing of minibox's own
+//! containers: any process will do.
+//!
+//! Start with [`process::open`], which holds one process: whatever is read through it is of that process,
+//! even where its number has been given to another meanwhile. Then one file for each question:
+//!
+//! - [`capabilities`]: what may it do?
+//!
+//! A process may end while it is looked at, which is [`Error::Gone`] and no fault; what the caller may not
+//! read is [`Seen::Denied`], and never zero.
+#![forbid(unsafe_code)]
+
+pub mod capabilities;
+pub mod process;
+mod seen;
+
+pub use procfs::process::Process;
+pub use seen::{Error, Result, Seen};
