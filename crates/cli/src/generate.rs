@@ -176,7 +176,7 @@ fn own_words(store: &Store) -> Result<Vec<String>> {
 }
 
 /// Where this program lies: as it was called, since /proc/self/exe may be its sealed copy.
-fn own_path() -> Result<PathBuf> {
+pub(crate) fn own_path() -> Result<PathBuf> {
     let called = PathBuf::from(std::env::args_os().next().unwrap_or_default());
     let path = if called.components().count() > 1 {
         std::path::absolute(&called).ok()

@@ -17,7 +17,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("See inside", &["caps"]),
     ("Change", &["pause", "unpause", "update", "rename", "cp", "export"]),
     ("End and remove", &["stop", "restart", "kill", "wait", "rm", "prune", "gc"]),
-    ("More", &["volume", "generate", "container", "completion", "version", "help"]),
+    ("More", &["lab", "volume", "generate", "container", "completion", "version", "help"]),
 ];
 
 /// Those that docker has below `container` too.
@@ -27,7 +27,7 @@ const OF_CONTAINERS: [&str; 22] = [
     "wait",
 ];
 
-const EXAMPLES: [(&str, &str); 29] = [
+const EXAMPLES: [(&str, &str); 30] = [
     (
         "run",
         "\
@@ -101,6 +101,12 @@ minibox caps 25514                       of any process on this host",
         "\
 minibox events                           until Ctrl-C
 minibox events -f container=web --since 1h --until 0s",
+    ),
+    (
+        "lab",
+        "\
+minibox lab                              all lessons, and how far you have come
+minibox lab process                      one of them",
     ),
     ("info", "minibox info --advice                    how to switch on what is missing"),
     ("pause", "minibox pause web; minibox unpause web"),

@@ -357,57 +357,63 @@ fn must_be_over(container: &Container) -> Result<()> {
 /// `minibox rm`.
 pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
     output::for_each(&args.names.containers, |name| {
-        let mut container = match living::find(store, name) {
-            Ok(container) => container,
-            Err(_) if args.force && store.find(name).is_err() => {
-                return store.wait_for_removal(name);
-            }
-            Err(error) => return Err(error),
-        };
-        if !args.force {
-            must_be_over(&container)?;
-        } else if container.status() != Status::Created {
-            match halt(store, &container.record.id, Halted::User)? {
-                Some(now) => container = now,
-                None => return store.wait_for_removal(name),
-            }
-        }
-        if let Some((pid, pidfd)) = container.hold()? {
-            send_and_wake(store, &container, pid, &pidfd, libc::SIGKILL)?;
-            wait_for_end(&pidfd, Some(Duration::from_secs(10)));
-        }
-        let id = &container.record.id;
-        // Its keeper first writes down the end, and with --rm removes it.
-        if container.status() != Status::Created {
-            let written = wait_for_record(store, id);
-            if written.is_err() && args.force {
-                // One that hangs is not waited for any longer.
-                let keeper = container.state.as_ref().map(|state| state::hold(state.keeper));
-                if let Some(keeper) = keeper.transpose()?.flatten() {
-                    send(&keeper, libc::SIGKILL, name)?;
-                    wait_for_end(&keeper, Some(Duration::from_secs(10)));
-                }
-            } else {
-                written?;
-            }
-        }
-        if let Some(_lock) = Lock::wait(&store.folder(id))?
-            && let Some(mut container) = store.load(id)?
-        {
-            // Somebody may have started it meanwhile.
-            if !args.force {
-                must_be_over(&container)?;
-            }
-            if !args.volumes && !container.record.auto_remove {
-                // They stay, and `volume prune` finds them.
-                container.record.mounts.clear();
-            }
-            store.remove(&container.record)?;
-        } else {
-            // Its keeper removes it, or another rm.
-            store.wait_for_removal(&container.record.name)?;
-        }
+        remove(store, name, args.force, args.volumes)?;
         output::print(&format!("{name}\n"));
         Ok(())
     })
+}
+
+/// Removes a container, and ends it first where `force`.
+pub(crate) fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> Result<()> {
+    let mut container = match living::find(store, name) {
+        Ok(container) => container,
+        Err(_) if force && store.find(name).is_err() => {
+            return store.wait_for_removal(name);
+        }
+        Err(error) => return Err(error),
+    };
+    if !force {
+        must_be_over(&container)?;
+    } else if container.status() != Status::Created {
+        match halt(store, &container.record.id, Halted::User)? {
+            Some(now) => container = now,
+            None => return store.wait_for_removal(name),
+        }
+    }
+    if let Some((pid, pidfd)) = container.hold()? {
+        send_and_wake(store, &container, pid, &pidfd, libc::SIGKILL)?;
+        wait_for_end(&pidfd, Some(Duration::from_secs(10)));
+    }
+    let id = &container.record.id;
+    // Its keeper first writes down the end, and with --rm removes it.
+    if container.status() != Status::Created {
+        let written = wait_for_record(store, id);
+        if written.is_err() && force {
+            // One that hangs is not waited for any longer.
+            let keeper = container.state.as_ref().map(|state| state::hold(state.keeper));
+            if let Some(keeper) = keeper.transpose()?.flatten() {
+                send(&keeper, libc::SIGKILL, name)?;
+                wait_for_end(&keeper, Some(Duration::from_secs(10)));
+            }
+        } else {
+            written?;
+        }
+    }
+    if let Some(_lock) = Lock::wait(&store.folder(id))?
+        && let Some(mut container) = store.load(id)?
+    {
+        // Somebody may have started it meanwhile.
+        if !force {
+            must_be_over(&container)?;
+        }
+        if !volumes && !container.record.auto_remove {
+            // They stay, and `volume prune` finds them.
+            container.record.mounts.clear();
+        }
+        store.remove(&container.record)?;
+    } else {
+        // Its keeper removes it, or another rm.
+        store.wait_for_removal(&container.record.name)?;
+    }
+    Ok(())
 }

@@ -24,6 +24,7 @@ mod guardian;
 mod help;
 mod host;
 mod joining;
+mod lab;
 mod language;
 mod lifecycle;
 mod line;
@@ -173,6 +174,7 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Export(args) => files::export(&store, &args),
         Verb::Volume(verb) => volumes::volume(&store, &verb),
         Verb::Generate(GenerateVerb::Systemd(args)) => generate::systemd(&store, &args),
+        Verb::Lab(args) => lab::lab(&store, &args),
         Verb::Gc(args) => gc::gc(&store, &args),
         Verb::Version(_) | Verb::Completion(_) | Verb::Man(_) | Verb::Steps(_) => Ok(0),
         Verb::Caps(args) => see::caps::caps(&store, &args),

@@ -128,6 +128,8 @@ pub(crate) enum Verb {
     Generate(GenerateVerb),
     /// Find what a crash left behind, and remove it with --force
     Gc(GcArgs),
+    /// Learn how it all works, in lessons with real commands
+    Lab(LabArgs),
     /// Show the version
     Version(VersionArgs),
     /// Print the script that makes a shell complete minibox's words
@@ -605,6 +607,24 @@ pub(crate) struct GenerateSystemdArgs {
     pub time: Option<u32>,
     /// Name or id
     pub container: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabArgs {
+    /// From the beginning, not from where you left it
+    #[arg(long)]
+    pub restart: bool,
+    /// The root filesystem of its containers
+    #[arg(long, value_name = "DIR", default_value = "./rootfs")]
+    pub rootfs: PathBuf,
+    /// A lesson's name or number [default: all are listed]
+    pub lesson: Option<String>,
+    /// What the lesson's shell calls before each prompt, and for its words
+    #[arg(long, hide = true, value_name = "WORD")]
+    pub tell: Option<String>,
+    /// What belongs to the word
+    #[arg(hide = true, requires = "tell", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,16 @@ pub(crate) enum Language {
     Ko,
 }
 
+impl Language {
+    /// As `--lang` has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Language::En => "en",
+            Language::Ko => "ko",
+        }
+    }
+}
+
 /// Is it anything but English?
 static FOREIGN: AtomicBool = AtomicBool::new(false);
 
@@ -78,6 +88,11 @@ fn of_locale(locale: &OsStr) -> Language {
     let name = locale.to_string_lossy();
     let language = name.split(['_', '.', '@']).next().unwrap_or_default();
     if language == "ko" { Language::Ko } else { Language::En }
+}
+
+/// What was chosen.
+pub(crate) fn chosen() -> Language {
+    if is_foreign() { Language::Ko } else { Language::En }
 }
 
 /// Is anything to be translated?

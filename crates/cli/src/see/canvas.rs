@@ -49,6 +49,18 @@ impl Canvas {
         }
     }
 
+    /// The same of standard error, where a prompt is on standard output.
+    pub(crate) fn of_stderr() -> Canvas {
+        let stderr = std::io::stderr();
+        let (height, width) = terminal::size().unwrap_or((24, 80));
+        Canvas {
+            width: usize::from(width).max(40),
+            height: usize::from(height).max(4),
+            colours: output::colours(&stderr),
+            unicode: knows_unicode(),
+        }
+    }
+
     /// `text`, standing out.
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
         if !self.colours || text.is_empty() {
