@@ -14,7 +14,7 @@ use crate::language;
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Run", &["run", "create", "start", "exec", "attach"]),
     ("Look", &["ps", "inspect", "logs", "top", "diff", "events", "info"]),
-    ("See inside", &["caps"]),
+    ("See inside", &["tree", "caps"]),
     ("Change", &["pause", "unpause", "update", "rename", "cp", "export"]),
     ("End and remove", &["stop", "restart", "kill", "wait", "rm", "prune", "gc"]),
     ("More", &["lab", "volume", "generate", "container", "completion", "version", "help"]),
@@ -88,6 +88,12 @@ minibox logs -t --since 10m --tail 20 web",
         "\
 minibox top web
 minibox top web -eo pid,ppid,comm        with options of ps(1)",
+    ),
+    (
+        "tree",
+        "\
+minibox tree                             all of this host, with both numbers
+minibox tree --threads web               a container, and who stands above it",
     ),
     (
         "caps",

@@ -6,6 +6,8 @@
 //! even where its number has been given to another meanwhile. Then one file for each question:
 //!
 //! - [`capabilities`]: what may it do?
+//! - [`tree`]: who has made whom, and who belongs to which container? It stands on [`processes`], which reads
+//!   all of them.
 //!
 //! A process may end while it is looked at, which is [`Error::Gone`] and no fault; what the caller may not
 //! read is [`Seen::Denied`], and never zero.
@@ -13,7 +15,9 @@
 
 pub mod capabilities;
 pub mod process;
+pub mod processes;
 mod seen;
+pub mod tree;
 
 pub use procfs::process::Process;
 pub use seen::{Error, Result, Seen};

@@ -88,6 +88,8 @@ pub(crate) enum Verb {
     Logs(LogsArgs),
     /// Show the processes of a container
     Top(TopArgs),
+    /// Show who has made whom: the processes of this host and of containers
+    Tree(TreeArgs),
     /// Show what a process may do: its capabilities
     Caps(CapsArgs),
     /// Ask containers to end, and end them after a while
@@ -304,6 +306,21 @@ pub(crate) struct LookArgs {
     pub interval: f64,
     #[command(flatten)]
     pub format: DocumentFormatArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TreeArgs {
+    /// Their threads too
+    #[arg(short = 'T', long)]
+    pub threads: bool,
+    /// The kernel's own threads too
+    #[arg(short, long, conflicts_with = "target")]
+    pub all: bool,
+    #[command(flatten)]
+    pub look: LookArgs,
+    /// Name or id of a container, PID of any process, or self [default: all of this host]
+    #[arg(value_name = "CONTAINER|PID")]
+    pub target: Option<String>,
 }
 
 #[derive(Debug, Args)]

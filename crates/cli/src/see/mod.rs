@@ -4,26 +4,27 @@
 mod canvas;
 pub(crate) mod caps;
 mod target;
+pub(crate) mod tree;
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use minibox_runtime::{Error, Result};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::args::LookArgs;
 use crate::format::Format;
 use crate::output;
 pub(crate) use canvas::{Canvas, Style};
-pub(crate) use target::{Target, find};
+pub(crate) use target::{Target, find, known};
 
 /// Shows what `see` sees, as often as was asked for. `schema` names the description in docs/schema and its
-/// version, such as `caps/1`.
-pub(crate) fn look<T: Serialize>(
+/// version, such as `caps/1`. Where there is no one `target`, what was seen says of whom it is.
+pub(crate) fn look<'a, T: Serialize>(
     args: &LookArgs,
     schema: &str,
-    target: &Target,
+    target: impl Into<Option<&'a Target>>,
     mut see: impl FnMut() -> Result<T>,
     draw: impl Fn(&T, &Canvas) -> String,
 ) -> Result<u8> {
@@ -33,6 +34,7 @@ pub(crate) fn look<T: Serialize>(
         Error::new(format!("--interval {} is no time to wait", args.interval))
             .hint("seconds, such as 0.5 or 2")
     })?;
+    let target = target.into();
     let mut is_first = true;
     loop {
         let seen = match see() {
@@ -63,17 +65,17 @@ pub(crate) fn look<T: Serialize>(
 }
 
 /// What is printed for programs: who it is, and all that was seen of him.
-fn document<T: Serialize>(schema: &str, target: &Target, seen: &T) -> Result<Value> {
+fn document<T: Serialize>(schema: &str, target: Option<&Target>, seen: &T) -> Result<Value> {
     let fault = |error: serde_json::Error| Error::new(error.to_string());
-    let mut document = serde_json::json!({
-        "schema": schema,
-        "pid": target.pid,
-        "container": target.container,
-    });
-    if let Value::Object(fields) = serde_json::to_value(seen).map_err(fault)? {
-        document.as_object_mut().into_iter().for_each(|all| all.extend(fields.clone()));
+    let mut document = Map::from_iter([("schema".to_owned(), schema.into())]);
+    if let Some(target) = target {
+        document.insert("pid".to_owned(), target.pid.into());
+        document.insert("container".to_owned(), target.container.clone().into());
     }
-    Ok(document)
+    if let Value::Object(fields) = serde_json::to_value(seen).map_err(fault)? {
+        document.extend(fields);
+    }
+    Ok(Value::Object(document))
 }
 
 /// Puts a picture on the screen: below what is there, or over the one before where it is kept alive.

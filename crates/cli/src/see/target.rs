@@ -1,11 +1,12 @@
 //! Whom a verb is to look at.
 
+use minibox_lens::tree::Known;
 use minibox_lens::{Process, process};
 use minibox_runtime::Result;
 
 use super::fault;
 use crate::living;
-use crate::store::Store;
+use crate::store::{Container, Record, Status, Store};
 
 /// A process, and the container that it is the first of.
 #[derive(Debug)]
@@ -47,4 +48,14 @@ pub(crate) fn find(store: &Store, asked: &str) -> Result<Target> {
     let (pid, _held) = container.hold_running()?;
     let process = process::open(pid).map_err(|error| fault(&error))?;
     Ok(Target { pid, container: Some(container.record.name), process })
+}
+
+/// The containers that run, by their first processes.
+pub(crate) fn known(store: &Store) -> Vec<Known> {
+    let all = store.all().into_iter().filter(|container| container.status() == Status::Running);
+    let known = |container: Container| {
+        let Record { name, id, .. } = container.record;
+        Some(Known { pid: container.state?.init.pid, name, id })
+    };
+    all.filter_map(known).collect()
 }

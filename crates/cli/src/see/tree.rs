@@ -1,0 +1,176 @@
+//! `minibox tree`: the processes of this host and those of containers, which are the same ones.
+
+use std::fmt::Write as _;
+
+use minibox_lens::processes::State;
+use minibox_lens::tree::{self, Node, Tree, Which};
+use minibox_runtime::{Error, Result};
+use unicode_width::UnicodeWidthStr;
+
+use super::{Canvas, Style, find, known, look};
+use crate::args::TreeArgs;
+use crate::output;
+use crate::store::Store;
+
+/// `minibox tree`.
+pub(crate) fn tree(store: &Store, args: &TreeArgs) -> Result<u8> {
+    let target = args.target.as_ref().map(|asked| find(store, asked)).transpose()?;
+    let which = match &target {
+        Some(target) => Which::Around(target.pid),
+        None if args.all => Which::All,
+        None => Which::Host,
+    };
+    let see = || {
+        let seen = tree::read(which, &known(store), args.threads);
+        match &target {
+            Some(target) if !target.process.is_alive() => {
+                Err(Error::new(format!("there is no process {}", target.pid)))
+            }
+            _ => Ok(seen),
+        }
+    };
+    look(&args.look, "tree/1", target.as_ref(), see, |seen, canvas| draw(which, seen, canvas))
+}
+
+/// One word for what a process is doing.
+pub(super) fn word(state: State) -> &'static str {
+    match state {
+        State::Running => "runs",
+        State::Sleeping => "sleeps",
+        State::DiskSleep => "waits",
+        State::Stopped => "stopped",
+        State::Tracing => "traced",
+        State::Zombie => "zombie",
+        State::Dead => "ends",
+        State::Idle => "idle",
+        State::Other => "?",
+    }
+}
+
+/// CPU time as ps has it: minutes and seconds.
+fn clock(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds / 3600 {
+        0 => format!("{}:{:02}", seconds / 60, seconds % 60),
+        hours => format!("{hours}:{:02}:{:02}", seconds / 60 % 60, seconds % 60),
+    }
+}
+
+/// What it was started as.
+pub(super) fn command(node: &Node) -> String {
+    let entry = &node.entry;
+    match (&entry.thread_of, entry.arguments.is_empty()) {
+        (Some(_), _) => format!("{{{}}}", entry.name),
+        (None, true) => format!("[{}]", entry.name),
+        (None, false) => output::on_one_line(&output::shell_words(&entry.arguments)),
+    }
+}
+
+/// The lines that lead to each process from its parent.
+fn branches(nodes: &[Node], canvas: &Canvas) -> Vec<String> {
+    let mut all = vec![String::new(); nodes.len()];
+    // Read from below: at which depths does a line go on?
+    let mut open: Vec<bool> = Vec::new();
+    for (node, branch) in nodes.iter().zip(&mut all).rev() {
+        open.resize(node.depth + 1, false);
+        for depth in 1..=node.depth {
+            let goes_on = open[depth];
+            *branch += match (depth == node.depth, goes_on) {
+                (true, true) => canvas.glyph("├─ ", "|- "),
+                (true, false) => canvas.glyph("└─ ", "`- "),
+                (false, true) => canvas.glyph("│  ", "|  "),
+                (false, false) => "   ",
+            };
+        }
+        open[node.depth] = true;
+    }
+    all
+}
+
+fn draw(which: Which, seen: &Tree, canvas: &Canvas) -> String {
+    let inside = match seen.levels {
+        0..=2 => vec![String::from("INSIDE")],
+        levels => (1..levels).map(|level| format!("INSIDE {level}")).collect(),
+    };
+    let mut heading = vec![String::from("HOST PID")];
+    heading.extend(inside);
+    heading.extend(["STATE", "CPU", "CONTAINER", "PROCESS"].map(str::to_owned));
+    let columns = heading.len();
+    let mut rows = vec![heading];
+    for (node, branch) in seen.processes.iter().zip(branches(&seen.processes, canvas)) {
+        let mut row: Vec<String> = node.entry.pids.iter().map(ToString::to_string).collect();
+        row.resize(columns - 4, String::new());
+        let container = node.container.as_deref().unwrap_or_default();
+        row.extend([word(node.entry.state).to_owned(), clock(node.entry.cpu_ms)]);
+        row.extend([output::shorten(container, 20), branch + &command(node)]);
+        rows.push(row);
+    }
+    // What may grow from one look to the next has room for it.
+    let mut text = String::new();
+    let width = |column: usize| {
+        let least = if column == columns - 4 || column == columns - 3 { 7 } else { 0 };
+        rows.iter().map(|row| row[column].width()).max().unwrap_or(0).max(least)
+    };
+    let widths: Vec<usize> = (0..columns - 1).map(width).collect();
+    let is_number = |column: usize| column < columns - 4 || column == columns - 3;
+    for (number, row) in rows.iter().enumerate() {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let blanks = " ".repeat(width - cell.width());
+            let _ = match is_number(column) {
+                true => write!(line, "{blanks}{cell}  "),
+                false => write!(line, "{cell}{blanks}  "),
+            };
+        }
+        line += &row[columns - 1];
+        let line = output::shorten(line.trim_end(), canvas.width);
+        let is_first = number > 0 && is_first_of_container(&seen.processes, number - 1);
+        text += &match (number, is_first) {
+            (0, _) | (_, true) => canvas.paint(Style::Bold, &line),
+            _ => line,
+        };
+        text.push('\n');
+    }
+    text.push('\n');
+    text + &explain(which, seen, canvas)
+}
+
+/// Does a container begin here: a process with a number 1 of its own?
+fn is_first_of_container(nodes: &[Node], at: usize) -> bool {
+    let entry = &nodes[at].entry;
+    entry.thread_of.is_none() && entry.pids.len() > 1 && entry.pids.last() == Some(&1)
+}
+
+fn explain(which: Which, seen: &Tree, canvas: &Canvas) -> String {
+    let nodes = &seen.processes;
+    let first = match which {
+        Which::Around(pid) => nodes.iter().position(|node| node.entry.pid == pid),
+        Which::Host | Which::All => None,
+    };
+    let first = first.filter(|at| nodes[*at].entry.pids.len() > 1);
+    let first = first.or_else(|| (0..nodes.len()).find(|at| is_first_of_container(nodes, *at)));
+    let mut text = match first.map(|at| &nodes[at]) {
+        Some(node) => {
+            let (host, inside) = (node.entry.pid, node.entry.pids.last().copied().unwrap_or(1));
+            let container = node.container.as_deref().unwrap_or("that pid namespace");
+            canvas.wrap("", &format!("{host} on this host and {inside} inside are one and the same process. This host sees every line; {container} sees only those that have a number in the same column as its own."))
+        }
+        None => canvas.wrap("", "No process here has a second number: all live in one pid namespace, and each sees all the others."),
+    };
+    if which == Which::Host && seen.kernel_threads > 0 {
+        text += &canvas.wrap("", &format!("Not shown: {} threads of the kernel's own, which run no program. See them with --all.", seen.kernel_threads));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_written_as_ps_does() {
+        for (ms, text) in [(0, "0:00"), (61_999, "1:01"), (3_600_000, "1:00:00")] {
+            assert_eq!(clock(ms), text);
+        }
+    }
+}
