@@ -14,7 +14,7 @@ use crate::language;
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Run", &["run", "create", "start", "exec", "attach"]),
     ("Look", &["ps", "inspect", "logs", "top", "diff", "events", "info"]),
-    ("See inside", &["tree", "caps"]),
+    ("See inside", &["tree", "ns", "caps"]),
     ("Change", &["pause", "unpause", "update", "rename", "cp", "export"]),
     ("End and remove", &["stop", "restart", "kill", "wait", "rm", "prune", "gc"]),
     ("More", &["lab", "volume", "generate", "container", "completion", "version", "help"]),
@@ -27,7 +27,7 @@ const OF_CONTAINERS: [&str; 22] = [
     "wait",
 ];
 
-const EXAMPLES: [(&str, &str); 30] = [
+const EXAMPLES: [(&str, &str); 31] = [
     (
         "run",
         "\
@@ -94,6 +94,12 @@ minibox top web -eo pid,ppid,comm        with options of ps(1)",
         "\
 minibox tree                             all of this host, with both numbers
 minibox tree --threads web               a container, and who stands above it",
+    ),
+    (
+        "ns",
+        "\
+minibox ns web                           what it shares with this host
+minibox ns web db                        what two of them share",
     ),
     (
         "caps",

@@ -178,6 +178,7 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Gc(args) => gc::gc(&store, &args),
         Verb::Version(_) | Verb::Completion(_) | Verb::Man(_) | Verb::Steps(_) => Ok(0),
         Verb::Tree(args) => see::tree::tree(&store, &args),
+        Verb::Ns(args) => see::ns::ns(&store, &args),
         Verb::Caps(args) => see::caps::caps(&store, &args),
         Verb::Top(args) => views::top::top(&store, &args),
         Verb::Rename(args) => rename::rename(&store, &args),

@@ -6,17 +6,20 @@
 //! even where its number has been given to another meanwhile. Then one file for each question:
 //!
 //! - [`capabilities`]: what may it do?
+//! - [`namespaces`]: what does it share, with whom, and what is in there?
 //! - [`tree`]: who has made whom, and who belongs to which container? It stands on [`processes`], which reads
 //!   all of them.
 //!
 //! A process may end while it is looked at, which is [`Error::Gone`] and no fault; what the caller may not
 //! read is [`Seen::Denied`], and never zero.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod capabilities;
+pub mod namespaces;
 pub mod process;
 pub mod processes;
 mod seen;
+mod sys;
 pub mod tree;
 
 pub use procfs::process::Process;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Read};
+use std::path::Path;
 
 use procfs::process::Process;
 use serde::Serialize;
@@ -82,17 +83,26 @@ impl State {
 
 /// All processes, in the order of their numbers; without their threads.
 pub fn all() -> Vec<Entry> {
+    read_all(true)
+}
+
+/// The same for half the time: without their arguments, and with `pid` alone in `pids`.
+pub(crate) fn all_in_short() -> Vec<Entry> {
+    read_all(false)
+}
+
+fn read_all(in_full: bool) -> Vec<Entry> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut pids: Vec<i32> =
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();
     let mut buffer = vec![0; 8192];
-    let hosts_files = inode(1, "mnt");
-    pids.into_iter().filter_map(|pid| read(pid, &hosts_files, &mut buffer)).collect()
+    let hosts_files = hosts("mnt");
+    pids.into_iter().filter_map(|pid| read(pid, &hosts_files, in_full, &mut buffer)).collect()
 }
 
 /// `None` where it has ended meanwhile.
-fn read(pid: i32, hosts_files: &Seen<u64>, buffer: &mut Vec<u8>) -> Option<Entry> {
+fn read(pid: i32, hosts_files: &Seen<u64>, in_full: bool, buffer: &mut Vec<u8>) -> Option<Entry> {
     let process = Process::new(pid).ok()?;
     let stat = Stat::parse(&text(&process, "stat", buffer)?)?;
     let mut entry = Entry {
@@ -115,8 +125,11 @@ fn read(pid: i32, hosts_files: &Seen<u64>, buffer: &mut Vec<u8>) -> Option<Entry
     }
     entry.mount_namespace = inode(pid, "mnt");
     // A container's files are never the host's.
-    if entry.mount_namespace != *hosts_files || hosts_files.known().is_none() {
+    if entry.mount_namespace != *hosts_files {
         entry.cgroup_id = text(&process, "cgroup", buffer).and_then(cgroup_id);
+    }
+    if !in_full {
+        return Some(entry);
     }
     entry.arguments = text(&process, "cmdline", buffer).map(arguments).unwrap_or_default();
     // Last, since it fails where the number is another process's by now.
@@ -167,20 +180,28 @@ fn text<'a>(process: &Process, name: &str, buffer: &'a mut Vec<u8>) -> Option<Co
 }
 
 /// Inode of a namespace of process `pid`, namespaces(7): the link reads `mnt:[4026531841]`.
-fn inode(pid: i32, kind: &str) -> Seen<u64> {
+pub(crate) fn inode(pid: i32, kind: &str) -> Seen<u64> {
+    let digits = |link: &Path| {
+        let text = link.to_string_lossy();
+        text.trim_end_matches(']').rsplit('[').next()?.parse().ok()
+    };
     match std::fs::read_link(format!("/proc/{pid}/ns/{kind}")) {
-        Ok(link) => {
-            let text = link.to_string_lossy();
-            let digits = text.trim_end_matches(']').rsplit('[').next().unwrap_or_default();
-            digits.parse().map_or(Seen::Absent, Seen::Known)
-        }
+        Ok(link) => digits(&link).map_or(Seen::Absent, Seen::Known),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Seen::Denied,
         Err(_) => Seen::Absent,
     }
 }
 
+/// That of PID 1, or the caller's where PID 1's may not be read.
+pub(crate) fn hosts(kind: &str) -> Seen<u64> {
+    match inode(1, kind) {
+        Seen::Denied => inode(std::process::id() as i32, kind),
+        of_first => of_first,
+    }
+}
+
 /// NSpid of proc_pid_status(5).
-fn numbers(status: &str) -> Option<Vec<i32>> {
+pub(crate) fn numbers(status: &str) -> Option<Vec<i32>> {
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
     Some(line.split_whitespace().filter_map(|word| word.parse().ok()).collect())
 }

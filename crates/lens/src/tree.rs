@@ -106,12 +106,12 @@ pub fn containers(all: &[Entry], known: &[Known]) -> HashMap<i32, String> {
         known.iter().map(|known| (known.pid, known.name.as_str())).collect();
     let ids: HashMap<&str, &str> =
         known.iter().map(|known| (known.id.as_str(), known.name.as_str())).collect();
-    let hosts = by_pid.get(&1).map(|first| &first.mount_namespace);
+    let hosts = processes::hosts("mnt");
     // Files tell whom somebody has entered: no two containers share them, as they may share process ids.
     let mut files: HashMap<u64, &str> = HashMap::new();
     for known in known {
         let namespace = by_pid.get(&known.pid).map(|entry| &entry.mount_namespace);
-        if let Some(Seen::Known(inode)) = namespace.filter(|namespace| Some(*namespace) != hosts) {
+        if let Some(Seen::Known(inode)) = namespace.filter(|namespace| **namespace != hosts) {
             files.insert(*inode, &known.name);
         }
     }

@@ -90,6 +90,8 @@ pub(crate) enum Verb {
     Top(TopArgs),
     /// Show who has made whom: the processes of this host and of containers
     Tree(TreeArgs),
+    /// Show what a process shares with this host or another process: its namespaces
+    Ns(NsArgs),
     /// Show what a process may do: its capabilities
     Caps(CapsArgs),
     /// Ask containers to end, and end them after a while
@@ -321,6 +323,18 @@ pub(crate) struct TreeArgs {
     /// Name or id of a container, PID of any process, or self [default: all of this host]
     #[arg(value_name = "CONTAINER|PID")]
     pub target: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NsArgs {
+    #[command(flatten)]
+    pub look: LookArgs,
+    /// Name or id of a container, PID of any process, or self [default: self]
+    #[arg(value_name = "CONTAINER|PID")]
+    pub target: Option<String>,
+    /// Another, to be compared with it
+    #[arg(value_name = "CONTAINER|PID")]
+    pub other: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 
 mod canvas;
 pub(crate) mod caps;
+pub(crate) mod ns;
 mod target;
 pub(crate) mod tree;
 
