@@ -159,7 +159,7 @@ fn values(place: &Place<'_>, arg: &Arg) -> Vec<Candidate> {
             .collect();
     }
     match value_name(arg) {
-        "CONTAINER" => containers(place),
+        "CONTAINER" | "CONTAINER|PID" => containers(place),
         "CONTAINER[:ro]" => all_containers(place, "", ""),
         "NAME" if place.line.command.get_name() == "inspect" => {
             [all_containers(place, "", ""), all_volumes(place, "")].concat()
@@ -228,7 +228,10 @@ fn all_volumes(place: &Place<'_>, after: &str) -> Vec<Candidate> {
 /// The containers that the verb can do something with, but for those that the line names already.
 fn containers(place: &Place<'_>) -> Vec<Candidate> {
     let fits = |container: &Container| match (place.line.command.get_name(), container.status()) {
-        ("attach" | "kill" | "top", status) => status == Status::Running,
+        (
+            "attach" | "caps" | "kill" | "ns" | "proc" | "seccomp" | "threads" | "top" | "tree",
+            status,
+        ) => status == Status::Running,
         ("exec" | "pause", status) => status == Status::Running && !container.is_paused(),
         ("unpause", _) => container.is_paused(),
         ("stop", status) => matches!(status, Status::Running | Status::Restarting),

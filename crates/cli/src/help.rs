@@ -14,7 +14,7 @@ use crate::language;
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Run", &["run", "create", "start", "exec", "attach"]),
     ("Look", &["ps", "inspect", "logs", "top", "diff", "events", "info"]),
-    ("See inside", &["tree", "ns", "caps"]),
+    ("See inside", &["tree", "ns", "threads", "caps"]),
     ("Change", &["pause", "unpause", "update", "rename", "cp", "export"]),
     ("End and remove", &["stop", "restart", "kill", "wait", "rm", "prune", "gc"]),
     ("More", &["lab", "volume", "generate", "container", "completion", "version", "help"]),
@@ -27,7 +27,7 @@ const OF_CONTAINERS: [&str; 22] = [
     "wait",
 ];
 
-const EXAMPLES: [(&str, &str); 31] = [
+const EXAMPLES: [(&str, &str); 32] = [
     (
         "run",
         "\
@@ -100,6 +100,12 @@ minibox tree --threads web               a container, and who stands above it",
         "\
 minibox ns web                           what it shares with this host
 minibox ns web db                        what two of them share",
+    ),
+    (
+        "threads",
+        "\
+minibox threads web                      of a container's first process
+minibox threads --watch 25514            of any process, again and again",
     ),
     (
         "caps",

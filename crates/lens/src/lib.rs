@@ -7,6 +7,7 @@
 //!
 //! - [`capabilities`]: what may it do?
 //! - [`namespaces`]: what does it share, with whom, and what is in there?
+//! - [`threads`]: what do its threads share, and where is each of them ([`calls`])?
 //! - [`tree`]: who has made whom, and who belongs to which container? It stands on [`processes`], which reads
 //!   all of them.
 //!
@@ -14,12 +15,14 @@
 //! read is [`Seen::Denied`], and never zero.
 #![deny(unsafe_code)]
 
+pub mod calls;
 pub mod capabilities;
 pub mod namespaces;
 pub mod process;
 pub mod processes;
 mod seen;
 mod sys;
+pub mod threads;
 pub mod tree;
 
 pub use procfs::process::Process;

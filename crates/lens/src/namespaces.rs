@@ -10,7 +10,7 @@ use procfs::process::Process;
 use serde::Serialize;
 
 use crate::processes::{self, Entry, inode, numbers};
-use crate::seen::must;
+use crate::seen::{must, seen};
 use crate::tree::{Known, containers};
 use crate::{Result, Seen, sys};
 
@@ -223,7 +223,7 @@ fn namespace(pid: i32, kind: Kind, all: &[Entry], names: &HashMap<i32, String>) 
 fn facts(process: &Process) -> Facts {
     let file = |name: &str| text(process, name);
     let mounts = seen(process.mountinfo());
-    let root = mounts.clone_map(|mounts| {
+    let root = mounts.and_then(|mounts| {
         // The last one lies on top.
         let root = mounts.iter().rfind(|mount| mount.mount_point.as_os_str() == "/");
         root.map_or(Seen::Absent, |root| {
@@ -233,21 +233,13 @@ fn facts(process: &Process) -> Facts {
     });
     let inside = inside(process);
     let cgroups = file("cgroup").map(|text| cgroups(&text));
-    let place = match &cgroups {
-        Seen::Known(all) => {
-            let most = all.iter().max_by_key(|(_, path)| path.len());
-            most.map_or(Seen::Absent, |(name, path)| Seen::Known((name.clone(), path.clone())))
-        }
-        Seen::Denied => Seen::Denied,
-        Seen::Absent => Seen::Absent,
-    };
-    let cgroup_inside = match (&place, &inside.cgroups) {
-        (Seen::Known((name, _)), Seen::Known(all)) => {
-            all.get(name).cloned().map_or(Seen::Absent, Seen::Known)
-        }
-        (_, Seen::Denied) => Seen::Denied,
-        _ => Seen::Absent,
-    };
+    let place = cgroups.and_then(|all| {
+        let most = all.iter().max_by_key(|(_, path)| path.len());
+        most.map_or(Seen::Absent, |(name, path)| Seen::Known((name.clone(), path.clone())))
+    });
+    let cgroup_inside = place.and_then(|(name, _)| {
+        inside.cgroups.and_then(|all| all.get(name).cloned().map_or(Seen::Absent, Seen::Known))
+    });
     Facts {
         cgroup: place.map(|(_, path)| path),
         cgroup_inside,
@@ -261,25 +253,6 @@ fn facts(process: &Process) -> Facts {
         gid_map: file("gid_map").map(|text| ranges(&text)),
         hostname: inside.hostname,
         domain: inside.domain,
-    }
-}
-
-impl<T> Seen<T> {
-    fn clone_map<U>(&self, f: impl FnOnce(&T) -> Seen<U>) -> Seen<U> {
-        match self {
-            Seen::Known(value) => f(value),
-            Seen::Denied => Seen::Denied,
-            Seen::Absent => Seen::Absent,
-        }
-    }
-}
-
-fn seen<T>(read: procfs::ProcResult<T>) -> Seen<T> {
-    match read {
-        Ok(value) => Seen::Known(value),
-        Err(procfs::ProcError::PermissionDenied(_)) => Seen::Denied,
-        Err(procfs::ProcError::Io(error, _)) if error.raw_os_error() == Some(13) => Seen::Denied,
-        Err(_) => Seen::Absent,
     }
 }
 

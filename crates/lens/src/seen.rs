@@ -36,6 +36,15 @@ impl<T> Seen<T> {
             Seen::Absent => Seen::Absent,
         }
     }
+
+    /// What is seen by means of the value, where it is known.
+    pub fn and_then<U>(&self, f: impl FnOnce(&T) -> Seen<U>) -> Seen<U> {
+        match self {
+            Seen::Known(value) => f(value),
+            Seen::Denied => Seen::Denied,
+            Seen::Absent => Seen::Absent,
+        }
+    }
 }
 
 impl<T: Serialize> Serialize for Seen<T> {
@@ -92,4 +101,16 @@ pub(crate) fn must<T>(pid: i32, what: &str, read: procfs::ProcResult<T>) -> Resu
         }
         Error::Unreadable(format!("cannot read {what} of process {pid}: {error}"))
     })
+}
+
+/// What not every process has, and not everybody may read.
+pub(crate) fn seen<T>(read: procfs::ProcResult<T>) -> Seen<T> {
+    match read {
+        Ok(value) => Seen::Known(value),
+        Err(ProcError::PermissionDenied(_)) => Seen::Denied,
+        Err(ProcError::Io(error, _)) if matches!(error.raw_os_error(), Some(1 | 13)) => {
+            Seen::Denied
+        }
+        Err(_) => Seen::Absent,
+    }
 }

@@ -92,8 +92,10 @@ pub(crate) enum Verb {
     Tree(TreeArgs),
     /// Show what a process shares with this host or another process: its namespaces
     Ns(NsArgs),
+    /// Show the threads of a process: what they share, and where each is
+    Threads(LookTargetArgs),
     /// Show what a process may do: its capabilities
-    Caps(CapsArgs),
+    Caps(LookTargetArgs),
     /// Ask containers to end, and end them after a while
     Stop(StopArgs),
     /// Stop containers and start them again
@@ -338,7 +340,7 @@ pub(crate) struct NsArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct CapsArgs {
+pub(crate) struct LookTargetArgs {
     #[command(flatten)]
     pub look: LookArgs,
     /// Name or id of a container, PID of any process, or self

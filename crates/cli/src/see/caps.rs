@@ -4,7 +4,7 @@ use minibox_lens::capabilities::{self, Capabilities};
 use minibox_runtime::Result;
 
 use super::{Canvas, Style, Target, fault, find, look};
-use crate::args::CapsArgs;
+use crate::args::LookTargetArgs;
 use crate::output;
 use crate::store::Store;
 
@@ -54,7 +54,7 @@ const PERMITS: [(&str, &str); 41] = [
 ];
 
 /// `minibox caps`.
-pub(crate) fn caps(store: &Store, args: &CapsArgs) -> Result<u8> {
+pub(crate) fn caps(store: &Store, args: &LookTargetArgs) -> Result<u8> {
     let target = find(store, &args.target)?;
     let see = || capabilities::of(&target.process).map_err(|error| fault(&error));
     look(&args.look, "caps/1", &target, see, |seen, canvas| draw(&target, seen, canvas))

@@ -1,10 +1,12 @@
 //! The verbs that show what the kernel knows of a process, be it a container's or any other: what
 //! crates/lens has read, drawn for people or as JSON, once or again and again.
 
+mod calls;
 mod canvas;
 pub(crate) mod caps;
 pub(crate) mod ns;
 mod target;
+pub(crate) mod threads;
 pub(crate) mod tree;
 
 use std::io::IsTerminal;

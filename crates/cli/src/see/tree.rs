@@ -48,7 +48,7 @@ pub(super) fn word(state: State) -> &'static str {
 }
 
 /// CPU time as ps has it: minutes and seconds.
-fn clock(ms: u64) -> String {
+pub(super) fn clock(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds / 3600 {
         0 => format!("{}:{:02}", seconds / 60, seconds % 60),

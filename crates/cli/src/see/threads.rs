@@ -1,0 +1,195 @@
+//! `minibox threads`: a process is a container of threads; what they share, and what each has for itself.
+
+use std::fmt::Write as _;
+
+use minibox_lens::Seen;
+use minibox_lens::calls::Where;
+use minibox_lens::processes::State;
+use minibox_lens::threads::{self, Shared, Thread, Threads};
+use minibox_runtime::Result;
+use nix::sys::signal::Signal;
+use unicode_width::UnicodeWidthStr;
+
+use super::tree::{clock, word};
+use super::{Canvas, Style, Target, calls, fault, find, look};
+use crate::args::LookTargetArgs;
+use crate::output;
+use crate::size;
+use crate::store::Store;
+
+/// `minibox threads`.
+pub(crate) fn threads(store: &Store, args: &LookTargetArgs) -> Result<u8> {
+    let target = find(store, &args.target)?;
+    let see = || threads::of(&target.process).map_err(|error| fault(&error));
+    look(&args.look, "threads/1", &target, see, |seen, canvas| draw(&target, seen, canvas))
+}
+
+fn names(signals: &[u32]) -> String {
+    let name = |number: &u32| match Signal::try_from(*number as i32) {
+        Ok(signal) => signal.as_str().trim_start_matches("SIG").to_owned(),
+        Err(_) => number.to_string(),
+    };
+    match signals {
+        [] => String::from("(none)"),
+        signals => signals.iter().map(name).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// Percent of one CPU since it began.
+fn share(thread: &Thread) -> u64 {
+    (thread.cpu_ms * 100).checked_div(thread.lived_ms).unwrap_or(0)
+}
+
+fn draw(target: &Target, seen: &Threads, canvas: &Canvas) -> String {
+    let title = format!("The threads of {}", target.title());
+    let mut text = canvas.paint(Style::Bold, &output::shorten(&title, canvas.width)) + "\n";
+    text += &canvas.wrap("", "A process is a container of threads. All of its threads share:");
+    for (what, value) in shared(&seen.shared) {
+        text += &(output::shorten(&format!("  {what:<9}  {value}"), canvas.width) + "\n");
+    }
+    text += &canvas.wrap("", "Each has for itself a stack, registers, a signal mask and errno:");
+    let is_wide = canvas.width >= 120;
+    let depth = seen.threads.iter().map(|thread| thread.pids.len()).max().unwrap_or(1);
+    let mut heading = vec!["HOST TID".to_owned()];
+    heading.extend((1..depth).map(|_| "INSIDE".to_owned()));
+    let numbers = heading.len();
+    heading.extend(["NAME", "STATE", "CPU", "TIME", "ON", "STACK", "IN"].map(str::to_owned));
+    if is_wide {
+        heading.extend(["WAITED", "FORCED", "STACK'S TOP", "BLOCKED"].map(str::to_owned));
+    }
+    let mut rows = vec![heading];
+    for thread in &seen.threads {
+        let mut row: Vec<String> = thread.pids.iter().map(ToString::to_string).collect();
+        row.resize(numbers, String::new());
+        row.push(output::shorten(&output::on_one_line(&thread.name), 15));
+        row.push(word(thread.state).to_owned());
+        row.push(format!("{}%", share(thread)));
+        row.push(clock(thread.cpu_ms));
+        row.push(thread.processor.map_or_else(|| "?".to_owned(), |cpu| cpu.to_string()));
+        row.push(stack(thread));
+        row.push(place(thread).to_owned());
+        if is_wide {
+            let count =
+                |count: Option<u64>| count.map_or_else(|| "?".to_owned(), |n| n.to_string());
+            row.extend([count(thread.voluntary_switches), count(thread.involuntary_switches)]);
+            let end = thread.stack.known().map(|stack| format!("{:#x}", stack.end));
+            row.push(end.unwrap_or_default());
+            row.push(names(&thread.blocked_signals));
+        }
+        rows.push(row);
+    }
+    text += &columns(
+        &rows,
+        |column| column < numbers || (numbers + 2..numbers + 5).contains(&column),
+        canvas,
+    );
+    text.push('\n');
+    text + &canvas.wrap("", &explain(seen))
+}
+
+/// Columns, numbers to the right; as wide as what is in them, with some room to grow.
+fn columns(rows: &[Vec<String>], is_number: impl Fn(usize) -> bool, canvas: &Canvas) -> String {
+    let count = rows[0].len();
+    let widths: Vec<usize> = (0..count)
+        .map(|column| {
+            let widest = rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+            widest.max(match rows[0][column].as_str() {
+                "STATE" => 7,
+                "CPU" | "TIME" | "WAITED" | "FORCED" => 6,
+                "STACK" => 18,
+                "IN" => 15,
+                _ => 0,
+            })
+        })
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let blanks = " ".repeat(widths[column] - cell.width());
+            let _ = match is_number(column) {
+                true => write!(line, "{blanks}{cell}  "),
+                false => write!(line, "{cell}{blanks}  "),
+            };
+        }
+        text += &(output::shorten(line.trim_end(), canvas.width) + "\n");
+    }
+    text
+}
+
+fn shared(shared: &Shared) -> Vec<(&'static str, String)> {
+    let path = |path: &Seen<std::path::PathBuf>| match path {
+        Seen::Known(path) => output::on_one_line(&path.to_string_lossy()),
+        Seen::Denied => String::from("(hidden)"),
+        Seen::Absent => String::from("(none)"),
+    };
+    let files = match shared.files {
+        Seen::Known(count) => format!("{count} open; what one closes is closed for all"),
+        Seen::Denied => String::from("(hidden)"),
+        Seen::Absent => String::from("(none)"),
+    };
+    vec![
+        (
+            "memory",
+            format!(
+                "one address space: {} reserved, {} of it in RAM",
+                size::binary(shared.virtual_memory),
+                size::binary(shared.resident)
+            ),
+        ),
+        ("program", path(&shared.exe)),
+        ("files", files),
+        ("folder", path(&shared.cwd)),
+        ("user", format!("uid {}, gid {}", shared.uid, shared.gid)),
+        ("handlers", format!("of the signals {}", names(&shared.handled_signals))),
+        ("ignored", format!("the signals {}", names(&shared.ignored_signals))),
+    ]
+}
+
+fn stack(thread: &Thread) -> String {
+    match &thread.stack {
+        Seen::Known(stack) => {
+            let size = size::binary(stack.end - stack.start);
+            match stack.used {
+                Some(used) => format!("{} of {size}", size::binary(used)),
+                None => size,
+            }
+        }
+        Seen::Denied => String::from("(hidden)"),
+        Seen::Absent => String::from("(it runs)"),
+    }
+}
+
+fn place(thread: &Thread) -> &str {
+    match &thread.at {
+        Seen::Known(Where::Running) => "its own code",
+        Seen::Known(Where::InCall(call)) => call.name.as_deref().unwrap_or("unknown call"),
+        Seen::Known(Where::Halted { .. }) => "halted",
+        Seen::Denied => "(hidden)",
+        Seen::Absent => "-",
+    }
+}
+
+/// One of them, in a sentence.
+fn explain(seen: &Threads) -> String {
+    let Some(busiest) = seen.threads.iter().max_by_key(|thread| thread.cpu_ms) else {
+        return String::new();
+    };
+    let count = seen.threads.len();
+    let (tid, name) = (busiest.pids[0], output::on_one_line(&busiest.name));
+    let (share, cpu) = (share(busiest), busiest.processor.unwrap_or(0));
+    if busiest.state == State::Running {
+        return format!(
+            "Thread {tid} ({name}) is on CPU {cpu}, and has used {share} % of one since it began."
+        );
+    }
+    let call = busiest.at.known().and_then(Where::call).and_then(|call| call.name.as_deref());
+    match (call, call.and_then(calls::waits_for)) {
+        (Some(call), Some(what)) => format!(
+            "Thread {tid} ({name}) sleeps in the system call {call}: it waits for {what}. Threads seen: {count}."
+        ),
+        _ => format!(
+            "Thread {tid} ({name}) was on CPU {cpu} last, and has used {share} % of one since it began. Threads seen: {count}."
+        ),
+    }
+}
