@@ -14,7 +14,7 @@ use crate::language;
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Run", &["run", "create", "start", "exec", "attach"]),
     ("Look", &["ps", "inspect", "logs", "top", "diff", "events", "info"]),
-    ("See inside", &["tree", "ns", "threads", "caps"]),
+    ("See inside", &["tree", "ns", "threads", "proc", "caps"]),
     ("Change", &["pause", "unpause", "update", "rename", "cp", "export"]),
     ("End and remove", &["stop", "restart", "kill", "wait", "rm", "prune", "gc"]),
     ("More", &["lab", "volume", "generate", "container", "completion", "version", "help"]),
@@ -27,7 +27,7 @@ const OF_CONTAINERS: [&str; 22] = [
     "wait",
 ];
 
-const EXAMPLES: [(&str, &str); 32] = [
+const EXAMPLES: [(&str, &str); 33] = [
     (
         "run",
         "\
@@ -106,6 +106,12 @@ minibox ns web db                        what two of them share",
         "\
 minibox threads web                      of a container's first process
 minibox threads --watch 25514            of any process, again and again",
+    ),
+    (
+        "proc",
+        "\
+minibox proc web                         every question, with the file that knows
+minibox proc 25514 status                one file, line by line",
     ),
     (
         "caps",

@@ -180,6 +180,7 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Tree(args) => see::tree::tree(&store, &args),
         Verb::Ns(args) => see::ns::ns(&store, &args),
         Verb::Threads(args) => see::threads::threads(&store, &args),
+        Verb::Proc(args) => see::proc::proc(&store, &args),
         Verb::Caps(args) => see::caps::caps(&store, &args),
         Verb::Top(args) => views::top::top(&store, &args),
         Verb::Rename(args) => rename::rename(&store, &args),

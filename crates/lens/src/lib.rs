@@ -6,6 +6,7 @@
 //! even where its number has been given to another meanwhile. Then one file for each question:
 //!
 //! - [`capabilities`]: what may it do?
+//! - [`guide`]: which file of /proc/PID answers which question?
 //! - [`namespaces`]: what does it share, with whom, and what is in there?
 //! - [`threads`]: what do its threads share, and where is each of them ([`calls`])?
 //! - [`tree`]: who has made whom, and who belongs to which container? It stands on [`processes`], which reads
@@ -17,6 +18,7 @@
 
 pub mod calls;
 pub mod capabilities;
+pub mod guide;
 pub mod namespaces;
 pub mod process;
 pub mod processes;

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use procfs::process::Process;
 use serde::Serialize;
 
+use crate::guide::text;
 use crate::processes::{self, Entry, inode, numbers};
 use crate::seen::{must, seen};
 use crate::tree::{Known, containers};
@@ -254,12 +255,6 @@ fn facts(process: &Process) -> Facts {
         hostname: inside.hostname,
         domain: inside.domain,
     }
-}
-
-fn text(process: &Process, name: &str) -> Seen<String> {
-    let mut bytes = Vec::new();
-    let read = process.open_relative(name).and_then(|mut file| Ok(file.read_to_end(&mut bytes)?));
-    seen(read).map(|_| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// What can only be told from inside.

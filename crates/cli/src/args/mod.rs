@@ -94,6 +94,8 @@ pub(crate) enum Verb {
     Ns(NsArgs),
     /// Show the threads of a process: what they share, and where each is
     Threads(LookTargetArgs),
+    /// Walk through /proc/PID: which file answers which question
+    Proc(ProcArgs),
     /// Show what a process may do: its capabilities
     Caps(LookTargetArgs),
     /// Ask containers to end, and end them after a while
@@ -337,6 +339,21 @@ pub(crate) struct NsArgs {
     /// Another, to be compared with it
     #[arg(value_name = "CONTAINER|PID")]
     pub other: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProcArgs {
+    /// Values of environment variables too, which may be secrets
+    #[arg(long)]
+    pub values: bool,
+    #[command(flatten)]
+    pub look: LookArgs,
+    /// Name or id of a container, PID of any process, or self
+    #[arg(value_name = "CONTAINER|PID")]
+    pub target: String,
+    /// One file of that folder, such as status, explained line by line
+    #[arg(value_name = "FILE")]
+    pub file: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ mod calls;
 mod canvas;
 pub(crate) mod caps;
 pub(crate) mod ns;
+pub(crate) mod proc;
 mod target;
 pub(crate) mod threads;
 pub(crate) mod tree;
