@@ -112,9 +112,15 @@ fn what_verbs_print_is_what_is_described() {
             must_fit(container, "container");
         }
         must_fit(&sandbox.inspect("web"), "container");
-        for schema in ["caps", "proc", "ns", "threads", "tree"] {
+        for schema in ["caps", "mem", "mounts", "net", "ns", "proc", "threads", "tree"] {
             let seen = sandbox.call(&[schema, "--format", "json", "web"]);
             must_fit(&serde_json::from_str(seen.ok()).expect("JSON"), schema);
+        }
+        let stats = ["stats", "--no-stream", "-a", "--format", "json"];
+        let rows = lines(sandbox.call(&stats).ok());
+        assert_eq!(rows.len(), 3);
+        for row in &rows {
+            must_fit(row, "stats");
         }
         for row in lines(sandbox.call(&["ps", "-as", "--format", "json"]).ok()) {
             must_fit(&row, "ps");

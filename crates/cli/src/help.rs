@@ -11,23 +11,23 @@ use crate::args::Cli;
 use crate::language;
 
 /// The verbs, as the help groups them.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: &[(&str, &[&str])] = &[
     ("Run", &["run", "create", "start", "exec", "attach"]),
-    ("Look", &["ps", "inspect", "logs", "top", "diff", "events", "info"]),
-    ("See inside", &["tree", "ns", "threads", "proc", "caps"]),
+    ("Look", &["ps", "inspect", "logs", "top", "stats", "diff", "events", "info"]),
+    ("See inside", &["tree", "ns", "threads", "mem", "proc", "mounts", "net", "caps"]),
     ("Change", &["pause", "unpause", "update", "rename", "cp", "export"]),
     ("End and remove", &["stop", "restart", "kill", "wait", "rm", "prune", "gc"]),
     ("More", &["lab", "volume", "generate", "container", "completion", "version", "help"]),
 ];
 
 /// Those that docker has below `container` too.
-const OF_CONTAINERS: [&str; 22] = [
+const OF_CONTAINERS: [&str; 23] = [
     "attach", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "pause",
-    "prune", "ps", "rename", "restart", "rm", "run", "start", "stop", "top", "unpause", "update",
-    "wait",
+    "prune", "ps", "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause",
+    "update", "wait",
 ];
 
-const EXAMPLES: [(&str, &str); 33] = [
+const EXAMPLES: &[(&str, &str)] = &[
     (
         "run",
         "\
@@ -118,6 +118,32 @@ minibox proc 25514 status                one file, line by line",
         "\
 minibox caps web                         of a container's first process
 minibox caps 25514                       of any process on this host",
+    ),
+    (
+        "stats",
+        "\
+minibox stats                            all that run, each second, until Ctrl-C
+minibox stats --no-stream web
+minibox stats --no-stream --format '{{.Name}} {{.CPUPerc}} {{.MemUsage}}'",
+    ),
+    (
+        "mounts",
+        "\
+minibox mounts web                       where a container's files come from
+minibox mounts self                      this host's, as you see them",
+    ),
+    (
+        "net",
+        "\
+minibox net web                          whom a container can reach
+minibox net --watch 25514                who is connected",
+    ),
+    (
+        "mem",
+        "\
+minibox mem web                          stack, heap, data, code of a container
+minibox mem --watch 25514                what grows, and where
+minibox mem --all self                   every mapping",
     ),
     ("diff", "minibox diff web                         A added, C changed, D deleted"),
     (
@@ -334,7 +360,7 @@ fn groups(root: &Command) -> String {
     let mut text = String::new();
     for (heading, names) in GROUPS {
         let _ = writeln!(text, "{heading}:");
-        for name in names {
+        for name in *names {
             let about = root.find_subcommand(name).and_then(Command::get_about);
             let about = about.map_or_else(|| language::say("Show help"), ToString::to_string);
             let _ = writeln!(text, "  {name:<12}{about}");

@@ -152,6 +152,17 @@ pub(crate) fn shorten(text: &str, most: usize) -> String {
     short + "…"
 }
 
+/// The same of a path: what is cut is its beginning.
+pub(crate) fn shorten_front(path: &str, most: usize) -> String {
+    let path = on_one_line(path);
+    if path.width() <= most {
+        return path;
+    }
+    let starts = path.char_indices().map(|(start, _)| &path[start..]);
+    let end = starts.skip(1).find(|end| end.width() < most);
+    format!("…{}", end.unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,5 +185,7 @@ mod tests {
     fn shortening_counts_columns() {
         assert_eq!(shorten("abcdef", 4), "abc…");
         assert_eq!(shorten("가나다라", 5), "가나…");
+        assert_eq!(shorten_front("/lib/가나", 6), "…/가나");
+        assert_eq!(shorten_front("/lib", 4), "/lib");
     }
 }

@@ -36,7 +36,7 @@ const ENGINES: [&str; 21] = [
 ];
 
 /// Docker's and podman's verbs that there are none of, and what to do instead.
-const ELSEWHERE: [(&[&str], &str); 9] = [
+const ELSEWHERE: [(&[&str], &str); 8] = [
     (
         &[
             "image", "images", "pull", "push", "login", "logout", "search", "load", "import",
@@ -52,10 +52,6 @@ const ELSEWHERE: [(&[&str], &str); 9] = [
     (
         &["port"],
         "there are no published ports: with run --net host a program listens on the host's own",
-    ),
-    (
-        &["stats"],
-        "`minibox top CONTAINER` shows its processes; its cgroup, which `minibox inspect` names, counts what they use",
     ),
     (
         &["system"],

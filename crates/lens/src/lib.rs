@@ -11,6 +11,10 @@
 //! - [`threads`]: what do its threads share, and where is each of them ([`calls`])?
 //! - [`tree`]: who has made whom, and who belongs to which container? It stands on [`processes`], which reads
 //!   all of them.
+//! - [`cgroup`]: what have it and its like used together, and how much may they?
+//! - [`memory`]: which addresses has it, and how much RAM?
+//! - [`network`]: whom can it reach, and who listens?
+//! - [`mounts`]: which files does it see, and where do they come from?
 //!
 //! A process may end while it is looked at, which is [`Error::Gone`] and no fault; what the caller may not
 //! read is [`Seen::Denied`], and never zero.
@@ -18,8 +22,12 @@
 
 pub mod calls;
 pub mod capabilities;
+pub mod cgroup;
 pub mod guide;
+pub mod memory;
+pub mod mounts;
 pub mod namespaces;
+pub mod network;
 pub mod process;
 pub mod processes;
 mod seen;

@@ -1,8 +1,9 @@
 //! One process, held: /proc/PID, proc(5).
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 
+use procfs::ProcError;
 use procfs::process::Process;
 
 use crate::seen::must;
@@ -18,6 +19,24 @@ pub fn open(pid: i32) -> Result<Process> {
     match must(pid, "status", process.status())?.tgid == pid {
         true => Ok(process),
         false => Err(Error::Gone(pid)),
+    }
+}
+
+/// A whole file below /proc/PID, as text: what is none becomes U+FFFD.
+pub(crate) fn read(process: &Process, name: &str) -> Result<Seen<String>> {
+    let mut bytes = Vec::new();
+    // The kernel checks when it is opened, or only when it is read.
+    let read = process.open_relative(name).and_then(|mut file| Ok(file.read_to_end(&mut bytes)?));
+    match read {
+        Ok(_) => Ok(Seen::Known(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(ProcError::PermissionDenied(_)) => Ok(Seen::Denied),
+        Err(ProcError::Io(error, _)) if error.kind() == ErrorKind::PermissionDenied => {
+            Ok(Seen::Denied)
+        }
+        // It has ended and was not collected: no namespaces, EINVAL.
+        Err(ProcError::Io(error, _)) if error.kind() == ErrorKind::InvalidInput => Ok(Seen::Absent),
+        Err(ProcError::NotFound(_)) if process.is_alive() => Ok(Seen::Absent),
+        Err(error) => must(process.pid(), name, Err(error)),
     }
 }
 

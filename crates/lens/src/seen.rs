@@ -28,6 +28,15 @@ impl<T> Seen<T> {
         }
     }
 
+    /// The same of what may be made of the value, else absent.
+    pub fn filter_map<U>(self, f: impl FnOnce(T) -> Option<U>) -> Seen<U> {
+        match self.map(f) {
+            Seen::Known(Some(value)) => Seen::Known(value),
+            Seen::Known(None) | Seen::Absent => Seen::Absent,
+            Seen::Denied => Seen::Denied,
+        }
+    }
+
     /// The same of what is made of the value.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Seen<U> {
         match self {

@@ -98,6 +98,14 @@ pub(crate) enum Verb {
     Proc(ProcArgs),
     /// Show what a process may do: its capabilities
     Caps(LookTargetArgs),
+    /// Show what containers use, live
+    Stats(StatsArgs),
+    /// Show the memory of a process: its address space, drawn
+    Mem(MemArgs),
+    /// Show which files a process sees: its mounts, and where they come from
+    Mounts(MountsArgs),
+    /// Show the network of a process: interfaces, routes, sockets
+    Net(NetArgs),
     /// Ask containers to end, and end them after a while
     Stop(StopArgs),
     /// Stop containers and start them again
@@ -358,6 +366,54 @@ pub(crate) struct ProcArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LookTargetArgs {
+    #[command(flatten)]
+    pub look: LookArgs,
+    /// Name or id of a container, PID of any process, or self
+    #[arg(value_name = "CONTAINER|PID")]
+    pub target: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// Also those that do not run
+    #[arg(short, long)]
+    pub all: bool,
+    /// Show them once
+    #[arg(long)]
+    pub no_stream: bool,
+    /// Cut nothing short
+    #[arg(long)]
+    pub no_trunc: bool,
+    #[command(flatten)]
+    pub format: FormatArgs,
+    /// Names or ids [default: all that run]
+    #[arg(value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MountsArgs {
+    #[command(flatten)]
+    pub look: LookArgs,
+    /// Name or id of a container, PID of any process, or self
+    #[arg(value_name = "CONTAINER|PID")]
+    pub target: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NetArgs {
+    #[command(flatten)]
+    pub look: LookArgs,
+    /// Name or id of a container, PID of any process, or self
+    #[arg(value_name = "CONTAINER|PID")]
+    pub target: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemArgs {
+    /// List every mapping, and draw nothing
+    #[arg(short, long)]
+    pub all: bool,
     #[command(flatten)]
     pub look: LookArgs,
     /// Name or id of a container, PID of any process, or self

@@ -4,8 +4,12 @@
 mod calls;
 mod canvas;
 pub(crate) mod caps;
+pub(crate) mod mem;
+pub(crate) mod mounts;
+pub(crate) mod net;
 pub(crate) mod ns;
 pub(crate) mod proc;
+pub(crate) mod stats;
 mod target;
 pub(crate) mod threads;
 pub(crate) mod tree;

@@ -103,6 +103,11 @@ fn processes(init: i32) -> Vec<Process> {
     all
 }
 
+/// The numbers of all processes of the container with this PID 1.
+pub(crate) fn members(init: i32) -> Vec<i32> {
+    processes(init).iter().map(|process| process.pid).collect()
+}
+
 /// `minibox top`.
 pub(crate) fn top(store: &Store, args: &TopArgs) -> Result<u8> {
     let container = living::find(store, &args.container)?;
