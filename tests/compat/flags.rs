@@ -52,7 +52,6 @@ pub(crate) const ABSENT_VERBS: &[(&[&str], &str)] = &[
     (&["system"], "`info`, `events` and `prune` are verbs of their own"),
     (&["config", "node", "secret", "service", "stack", "swarm"], "there is no swarm"),
     (&["checkpoint"], "there are no checkpoints"),
-    (&["stats"], "not yet; `inspect` names the cgroup, whose files tell"),
 ];
 
 pub(crate) const VERBS: &[Verb] = &[
@@ -414,6 +413,16 @@ pub(crate) const VERBS: &[Verb] = &[
         ],
     },
     Verb { name: "top", docker: "top", flags: &[] },
+    Verb {
+        name: "stats",
+        docker: "stats",
+        flags: &[
+            ("-a, --all", Same, "stats::numbers_are_those_of_the_cgroup"),
+            ("--format", Same, "stats::the_table_is_dockers"),
+            ("--no-stream", Same, "stats::the_table_is_dockers"),
+            ("--no-trunc", Same, "stats::numbers_are_those_of_the_cgroup"),
+        ],
+    },
     Verb {
         name: "cp",
         docker: "cp",

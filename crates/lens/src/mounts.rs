@@ -114,16 +114,9 @@ fn plain(text: &str) -> String {
     while index < bytes.len() {
         let digits = bytes.get(index + 1..index + 4).and_then(|d| std::str::from_utf8(d).ok());
         let letter = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match letter.filter(|_| bytes[index] == b'\\') {
-            Some(letter) => {
-                plain.push(letter);
-                index += 4;
-            }
-            None => {
-                plain.push(bytes[index]);
-                index += 1;
-            }
-        }
+        let letter = letter.filter(|_| bytes[index] == b'\\');
+        plain.push(letter.unwrap_or(bytes[index]));
+        index += if letter.is_some() { 4 } else { 1 };
     }
     String::from_utf8_lossy(&plain).into_owned()
 }

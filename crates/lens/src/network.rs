@@ -29,7 +29,7 @@ pub struct Network {
 pub struct Interface {
     /// `lo`, `eth0`.
     pub name: String,
-    /// It is switched on; absent where neither an address nor a group tells.
+    /// It is switched on; absent where the kernel has no groups (multicast), which tell it.
     pub up: Seen<bool>,
     /// The largest packet, in bytes; /proc/PID/net has it only for the caller's own namespace, from sysfs.
     pub mtu: Seen<u64>,
@@ -131,11 +131,8 @@ pub fn of(process: &Process) -> Result<Network> {
         };
         let mtu = setting("mtu").and_then(|text| text.parse().ok());
         let mtu = mtu.map_or(Seen::Absent, Seen::Known);
-        let up = match is_in_a_group(&groups, &name) {
-            Some(up) => Seen::Known(up),
-            None if !addresses.is_empty() => Seen::Known(true),
-            None => Seen::Absent,
-        };
+        let is_up = !addresses.is_empty() || is_in_a_group(&groups, &name);
+        let up = if groups.is_empty() { Seen::Absent } else { Seen::Known(is_up) };
         Interface { name, up, mtu, addresses, received, sent }
     };
     let interfaces = counters(&file("dev")?).into_iter().map(interface).collect();
@@ -162,15 +159,13 @@ fn counters(text: &str) -> Vec<(String, Traffic, Traffic)> {
     text.lines().filter_map(line).collect()
 }
 
-/// net/igmp: whatever is switched on is in the group of all hosts, 224.0.0.1. `None` for interfaces that
-/// have nothing of version 4.
-fn is_in_a_group(text: &str, interface: &str) -> Option<bool> {
-    let mut lines = text.lines().skip_while(|line| {
-        line.starts_with('\t') || line.split_whitespace().nth(1) != Some(interface)
-    });
-    lines.next()?;
-    let mut groups = lines.take_while(|line| line.starts_with('\t'));
-    Some(groups.any(|line| line.trim_start().starts_with("010000E0")))
+/// net/igmp: whatever is switched on is in the group of all hosts, 224.0.0.1.
+fn is_in_a_group(text: &str, interface: &str) -> bool {
+    let is_another =
+        |line: &&str| line.starts_with('\t') || line.split_whitespace().nth(1) != Some(interface);
+    let groups = text.lines().skip_while(is_another).skip(1);
+    let mut groups = groups.take_while(|line| line.starts_with('\t'));
+    groups.any(|line| line.trim_start().starts_with("010000E0"))
 }
 
 /// An address of version 4 as the kernel prints it: one number, in the machine's order of bytes.
@@ -442,8 +437,8 @@ Local:
     #[test]
     fn a_group_tells_what_is_switched_on() {
         let groups = "Idx\tDevice    : Count Querier\tGroup\n1\tlo        :     1      V3\n\t\t\t\t010000E0     1\n4\teth0      :     0      V3\n";
-        assert_eq!(is_in_a_group(groups, "lo"), Some(true));
-        assert_eq!(is_in_a_group(groups, "eth0"), Some(false));
-        assert_eq!(is_in_a_group(groups, "eth1"), None);
+        assert!(is_in_a_group(groups, "lo"));
+        assert!(!is_in_a_group(groups, "eth0"));
+        assert!(!is_in_a_group(groups, "eth1"));
     }
 }

@@ -146,6 +146,20 @@ fn label(kind: Kind, count: usize) -> &'static str {
     }
 }
 
+/// The same in the words of the lecture, where there is room for them.
+fn long_label(short: &str) -> &str {
+    match short {
+        "stack" => "stack: local variables, arguments",
+        "anonymous" => "anonymous: from mmap(2), no file",
+        "heap" => "heap: what malloc(3) gives",
+        "bss: zero at first" => "bss: globals that are zero at first",
+        "data: variables" => "data: globals, statics",
+        "constants" => "constants: globals, only read",
+        "code: instructions" => "code: the program's instructions",
+        short => short,
+    }
+}
+
 fn style(kind: Kind) -> Style {
     match kind {
         Kind::Stack | Kind::ThreadStack => Style::Yellow,
@@ -380,7 +394,8 @@ impl Page<'_> {
         };
         let change = self.changes.iter().find(|change| change.of == key(row));
         let change = change.map_or_else(String::new, |change| signed(change.bytes));
-        let inside = self.canvas.paint(style(row.kind), &self.inside(&row.label, &change));
+        let label = if self.inner >= 40 { long_label(&row.label) } else { &row.label };
+        let inside = self.canvas.paint(style(row.kind), &self.inside(label, &change));
         let mut right = Self::amounts(row);
         if self.is_wide() {
             let _ = write!(right, "  {}", self.canvas.paint(style(row.kind), &self.bar(row)));
@@ -558,12 +573,10 @@ impl Page<'_> {
         let mut was_rows = false;
         for region in regions {
             match region {
-                Region::Kernel => {
-                    text += &self.kernel(start);
-                    if self.is_tall {
-                        text += &self.edge(start);
-                    }
+                Region::Kernel if self.is_tall => {
+                    text += &(self.edge(None) + &self.kernel(start) + &self.edge(start));
                 }
+                Region::Kernel => text += &self.kernel(start),
                 Region::Gap { size, below_stack, above_heap } => {
                     text += &self.gap(*size, *below_stack, *above_heap, is_below_kernel);
                     is_below_kernel = false;

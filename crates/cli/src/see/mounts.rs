@@ -177,6 +177,9 @@ fn from(mount: &Mount, seen: &Mounts, all: &[Mount], volumes: &HashMap<String, S
     {
         return format!("{} of {}, mounted again", mount.root, mount.fs_type);
     }
+    if mount.fs_type == "overlay" && mount.root == "/" {
+        return format!("overlay: {} layers", lower(mount).len() + 1);
+    }
     let is_callers = seen.in_callers_mount_namespace.known() == Some(&true);
     if let Some(path) = mount.callers_path.as_ref().filter(|_| !is_callers && is_files(mount)) {
         return format!("{path} of this host");
@@ -188,7 +191,6 @@ fn from(mount: &Mount, seen: &Mounts, all: &[Mount], volumes: &HashMap<String, S
         "devpts" => String::from("devpts: terminals of its own"),
         "mqueue" => String::from("mqueue: message queues"),
         "devtmpfs" => String::from("devtmpfs: all devices of the machine"),
-        "overlay" => format!("overlay: {} layers", lower(mount).len() + 1),
         "tmpfs" => match mount.super_option("size").and_then(bytes) {
             Some(most) => format!("tmpfs: in RAM, at most {}", size::binary(most)),
             None => String::from("tmpfs: in RAM"),

@@ -117,7 +117,7 @@ fn sockets(seen: &Network) -> Vec<Vec<String>> {
                 holders.iter().map(one).collect::<Vec<_>>().join(", ")
             }
             Seen::Denied => String::from("? (not yours to see)"),
-            Seen::Absent => String::from("nobody any more"),
+            Seen::Absent => String::from("none that is seen here"),
         };
         rows.push(vec![
             socket.protocol.to_owned(),
