@@ -1,7 +1,7 @@
 //! What a process has of a network, proc_pid_net(5): interfaces, routes and sockets, read without entering
 //! its network namespace.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -338,7 +338,7 @@ fn unix(line: &str) -> Option<Socket> {
 fn hold(sockets: &mut [Socket]) {
     let mut holders: HashMap<u64, Vec<Holder>> = HashMap::new();
     let mut is_complete = true;
-    let wanted: Vec<u64> = sockets.iter().map(|socket| socket.inode).collect();
+    let wanted: HashSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
     for process in procfs::process::all_processes().into_iter().flatten().flatten() {
         let pid = process.pid();
         let entries = match fs::read_dir(format!("/proc/{pid}/fd")) {

@@ -339,6 +339,12 @@ const AMOUNT: usize = 9;
 /// Columns of the bar that wide canvases have.
 const BAR: usize = 16;
 
+/// One amount in its column.
+fn cell(bytes: Option<u64>) -> String {
+    let text = bytes.map_or_else(|| String::from("?"), size::binary);
+    format!("{text:>AMOUNT$}")
+}
+
 impl Page<'_> {
     fn is_wide(&self) -> bool {
         self.canvas.width >= 110
@@ -359,10 +365,6 @@ impl Page<'_> {
     }
 
     fn amounts(row: &Row) -> String {
-        let cell = |bytes: Option<u64>| match bytes {
-            Some(bytes) => format!("{:>AMOUNT$}", size::binary(bytes)),
-            None => format!("{:>AMOUNT$}", "?"),
-        };
         let of = |what: fn(&Amounts) -> u64| cell(row.amounts.known().map(what));
         format!(
             " {:<3}{}{}{}{}",
@@ -553,7 +555,9 @@ impl Page<'_> {
 
     /// A line across the box, with the address that it stands for.
     fn edge(&self, address: Option<u64>) -> String {
+        // The kernel's are longer than those of processes; they stand beside the box too.
         let address = address.map_or_else(String::new, |address| format!("{address:x}"));
+        let address = if address.len() > self.address { "" } else { &address };
         let glyphs = ("├", "─", "┤");
         let (left, middle, right) = (
             self.canvas.glyph(glyphs.0, "+"),
@@ -608,22 +612,19 @@ impl Page<'_> {
     }
 }
 
-/// The last row: all of it together.
+/// The last row: all of it together, which everybody may see, but for what is shared.
 fn total(page: &Page<'_>, seen: &Memory, counters: &Counters) -> String {
-    let row = Row {
-        label: String::from("together"),
-        kind: Kind::Stack,
-        permissions: String::new(),
-        start: None,
-        end: None,
-        count: 1,
-        size: counters.vm_size,
-        amounts: seen.totals.clone(),
-        file: None,
-    };
-    let label =
-        format!("{:>width$}  {:<inner$} ", "", row.label, width = page.address, inner = page.inner);
-    page.canvas.paint(Style::Bold, &format!("{label}{}", Page::amounts(&row))) + "\n"
+    let totals = seen.totals.known();
+    let cells = [
+        Some(counters.vm_size),
+        Some(totals.map_or(counters.vm_rss, |totals| totals.rss + totals.hugetlb)),
+        totals.map(|totals| totals.shared),
+        Some(totals.map_or(counters.vm_swap, |totals| totals.swap)),
+    ];
+    let (width, inner) = (page.address, page.inner);
+    let label = format!("{:>width$}  {:<inner$}     ", "", "together");
+    let line = label + &cells.map(cell).concat();
+    page.canvas.paint(Style::Bold, &line) + "\n"
 }
 
 /// What addresses promise, and what of it is RAM.
