@@ -122,7 +122,7 @@ minibox caps 25514                       of any process on this host",
     (
         "stats",
         "\
-minibox stats                            all that run, each second, until Ctrl-C
+minibox stats                            all that run, until Ctrl-C
 minibox stats --no-stream web
 minibox stats --no-stream --format '{{.Name}} {{.CPUPerc}} {{.MemUsage}}'",
     ),
@@ -141,7 +141,7 @@ minibox net --watch 25514                who is connected",
     (
         "mem",
         "\
-minibox mem web                          stack, heap, data, code of a container
+minibox mem web                          stack, heap, data, code
 minibox mem --watch 25514                what grows, and where
 minibox mem --all self                   every mapping",
     ),

@@ -504,7 +504,10 @@ fn draw(seen: &Look, counters: &Counters, canvas: &Canvas, is_watched: bool) -> 
     let above = canvas.wrap("", &promise(&seen.now, counters));
     let mut below = total(&page, &seen.now, counters) + &canvas.wrap("", &meaning(&seen.now));
     if is_watched {
-        below += &canvas.wrap("", &news(seen, &page.changes));
+        // As many lines as the longest news need: what stands above must not jump.
+        let news = canvas.wrap("", &news(seen, &page.changes));
+        let missing = NEWS.div_ceil(width).saturating_sub(news.lines().count());
+        below += &(news + &"\n".repeat(missing));
     }
     let room = canvas.height.saturating_sub(3 + above.lines().count() + below.lines().count());
     let all_libraries = regions(&seen.now, counters, usize::MAX);
@@ -655,12 +658,18 @@ fn meaning(seen: &Memory) -> String {
     }
 }
 
-/// What has changed most since the look before.
+/// Columns of the longest news.
+const NEWS: usize = 120;
+
+/// What has changed most since the look before; a stack that grows first, since it seldom does.
 fn news(seen: &Look, changes: &[Change]) -> String {
     if seen.before.is_none() {
         return String::from("The next look shows what has changed: +1MiB is RAM that it has got.");
     }
-    let most = changes.iter().max_by_key(|change| change.bytes.abs());
+    let most = changes.iter().max_by_key(|change| {
+        let grows = change.kind == Kind::Stack && change.bytes > 0;
+        (grows, change.bytes.abs())
+    });
     let Some(most) = most.filter(|change| change.bytes != 0) else {
         return String::from("Since the last look nothing has changed.");
     };
