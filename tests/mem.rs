@@ -213,6 +213,25 @@ fn programs_of_32_bits_and_of_one_piece() {
 }
 
 #[test]
+fn what_files_are_called_does_not_speak_to_the_terminal() {
+    let script = "import mmap, os, time
+f = os.open('/tmp/\\x1b[2J\\n0-1 rwxp 한글', os.O_RDWR | os.O_CREAT); os.ftruncate(f, 4096)
+m = mmap.mmap(f, 4096); time.sleep(1000)";
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        sandbox.start(&["--name", "web"], &["python", "-c", script]);
+        wait_until("it is mapped", || see(&sandbox, "web").to_string().contains("한글"));
+        let seen = see(&sandbox, "web");
+        let all = seen["mappings"].as_array().expect("mappings");
+        let mapping = all.iter().find(|mapping| mapping["name"].to_string().contains("한글"));
+        assert_eq!(mapping.expect("one")["name"], "/tmp/\u{1b}[2J\n0-1 rwxp 한글");
+        let list = sandbox.call(&["mem", "--all", "web"]);
+        assert!(list.ok().contains("한글") && !list.ok().contains('\u{1b}'), "{list:?}");
+        assert!(!sandbox.call(&["mem", "web"]).ok().contains('\u{1b}'));
+    }
+}
+
+#[test]
 fn the_picture_fits_its_terminal_and_lies_as_in_the_lecture() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
