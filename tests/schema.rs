@@ -112,7 +112,9 @@ fn what_verbs_print_is_what_is_described() {
             must_fit(container, "container");
         }
         must_fit(&sandbox.inspect("web"), "container");
-        for schema in ["caps", "mem", "mounts", "net", "ns", "proc", "threads", "tree"] {
+        for schema in
+            ["caps", "mem", "mounts", "net", "ns", "proc", "seccomp", "threads", "tree", "why"]
+        {
             let seen = sandbox.call(&[schema, "--format", "json", "web"]);
             must_fit(&serde_json::from_str(seen.ok()).expect("JSON"), schema);
         }

@@ -14,7 +14,10 @@ use crate::language;
 const GROUPS: &[(&str, &[&str])] = &[
     ("Run", &["run", "create", "start", "exec", "attach"]),
     ("Look", &["ps", "inspect", "logs", "top", "stats", "diff", "events", "info"]),
-    ("See inside", &["tree", "ns", "threads", "mem", "proc", "mounts", "net", "caps"]),
+    (
+        "See inside",
+        &["tree", "ns", "threads", "mem", "proc", "mounts", "net", "caps", "seccomp", "why"],
+    ),
     ("Change", &["pause", "unpause", "update", "rename", "cp", "export"]),
     ("End and remove", &["stop", "restart", "kill", "wait", "rm", "prune", "gc"]),
     ("More", &["lab", "volume", "generate", "container", "completion", "version", "help"]),
@@ -112,6 +115,12 @@ minibox threads --watch 25514            of any process, again and again",
         "\
 minibox proc web                         every question, with the file that knows
 minibox proc 25514 status                one file, line by line",
+    ),
+    (
+        "seccomp",
+        "\
+minibox seccomp web                      of a container's first process
+minibox seccomp 25514                    of any process on this host",
     ),
     (
         "caps",

@@ -181,6 +181,7 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Ns(args) => see::ns::ns(&store, &args),
         Verb::Threads(args) => see::threads::threads(&store, &args),
         Verb::Proc(args) => see::proc::proc(&store, &args),
+        Verb::Seccomp(args) => see::seccomp::seccomp(&store, &args),
         Verb::Caps(args) => see::caps::caps(&store, &args),
         Verb::Mem(args) => see::mem::mem(&store, &args),
         Verb::Mounts(args) => see::mounts::mounts(&store, &args),

@@ -8,6 +8,7 @@
 //! - [`capabilities`]: what may it do?
 //! - [`guide`]: which file of /proc/PID answers which question?
 //! - [`namespaces`]: what does it share, with whom, and what is in there?
+//! - [`seccomp`]: which system calls may it make?
 //! - [`threads`]: what do its threads share, and where is each of them ([`calls`])?
 //! - [`tree`]: who has made whom, and who belongs to which container? It stands on [`processes`], which reads
 //!   all of them.
@@ -30,6 +31,7 @@ pub mod namespaces;
 pub mod network;
 pub mod process;
 pub mod processes;
+pub mod seccomp;
 mod seen;
 mod sys;
 pub mod threads;

@@ -96,6 +96,8 @@ pub(crate) enum Verb {
     Threads(LookTargetArgs),
     /// Walk through /proc/PID: which file answers which question
     Proc(ProcArgs),
+    /// Show which system calls a process may make
+    Seccomp(LookTargetArgs),
     /// Show what a process may do: its capabilities
     Caps(LookTargetArgs),
     /// Show what containers use, live

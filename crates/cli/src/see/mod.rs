@@ -9,6 +9,7 @@ pub(crate) mod mounts;
 pub(crate) mod net;
 pub(crate) mod ns;
 pub(crate) mod proc;
+pub(crate) mod seccomp;
 pub(crate) mod stats;
 mod target;
 pub(crate) mod threads;

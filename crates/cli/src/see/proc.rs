@@ -129,7 +129,11 @@ fn words(answer: &Answer) -> String {
     let text = match answer.about {
         _ if words.is_empty() => String::from("(nothing)"),
         About::CommandLine => output::shell_words(words),
-        About::State | About::UidMap | About::Cgroup | About::Environment => few(words),
+        About::State | About::Cgroup | About::Environment => few(words),
+        About::UidMap => {
+            let line = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            words.iter().map(line).collect::<Vec<_>>().join(", ")
+        }
         About::Parent if first == "0" => String::from("0: nobody who can be seen from here"),
         About::Started => {
             format!("{} s after the machine", seconds(number.unwrap_or(0)))
