@@ -123,6 +123,12 @@ minibox seccomp web                      of a container's first process
 minibox seccomp 25514                    of any process on this host",
     ),
     (
+        "why",
+        "\
+minibox why web                          running or not
+minibox why 25514                        of any process on this host",
+    ),
+    (
         "caps",
         "\
 minibox caps web                         of a container's first process

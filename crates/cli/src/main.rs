@@ -182,6 +182,7 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Threads(args) => see::threads::threads(&store, &args),
         Verb::Proc(args) => see::proc::proc(&store, &args),
         Verb::Seccomp(args) => see::seccomp::seccomp(&store, &args),
+        Verb::Why(args) => see::why::why(&store, &args),
         Verb::Caps(args) => see::caps::caps(&store, &args),
         Verb::Mem(args) => see::mem::mem(&store, &args),
         Verb::Mounts(args) => see::mounts::mounts(&store, &args),

@@ -16,6 +16,7 @@
 //! - [`memory`]: which addresses has it, and how much RAM?
 //! - [`network`]: whom can it reach, and who listens?
 //! - [`mounts`]: which files does it see, and where do they come from?
+//! - [`waiting`]: what is it waiting for?
 //!
 //! A process may end while it is looked at, which is [`Error::Gone`] and no fault; what the caller may not
 //! read is [`Seen::Denied`], and never zero.
@@ -36,6 +37,7 @@ mod seen;
 mod sys;
 pub mod threads;
 pub mod tree;
+pub mod waiting;
 
 pub use procfs::process::Process;
 pub use seen::{Error, Result, Seen};

@@ -297,7 +297,7 @@ fn inside(process: &Process) -> Inside {
         let mut lines = [0_u32; 3];
         for (path, lines) in paths.iter().zip(&mut lines) {
             copy(path, |bytes| {
-                *lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u32
+                *lines += bytes.split(|byte| *byte == b'\n').count() as u32 - 1;
             });
         }
         for count in lines {

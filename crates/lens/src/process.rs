@@ -16,10 +16,8 @@ pub fn open(pid: i32) -> Result<Process> {
     }
     let process = must(pid, "/proc", Process::new(pid))?;
     // /proc/TID is there without being listed.
-    match must(pid, "status", process.status())?.tgid == pid {
-        true => Ok(process),
-        false => Err(Error::Gone(pid)),
-    }
+    let is_process = must(pid, "status", process.status())?.tgid == pid;
+    if is_process { Ok(process) } else { Err(Error::Gone(pid)) }
 }
 
 /// A whole file below /proc/PID, as text: what is none becomes U+FFFD.

@@ -126,12 +126,13 @@ fn read(pid: i32, hosts_files: &Seen<u64>, in_full: bool, buffer: &mut Vec<u8>) 
     entry.mount_namespace = inode(pid, "mnt");
     // A container's files are never the host's.
     if entry.mount_namespace != *hosts_files {
-        entry.cgroup_id = text(&process, "cgroup", buffer).and_then(cgroup_id);
+        entry.cgroup_id = text(&process, "cgroup", buffer).and_then(|text| cgroup_id(&text));
     }
     if !in_full {
         return Some(entry);
     }
-    entry.arguments = text(&process, "cmdline", buffer).map(arguments).unwrap_or_default();
+    entry.arguments =
+        text(&process, "cmdline", buffer).map(|text| arguments(&text)).unwrap_or_default();
     // Last, since it fails where the number is another process's by now.
     entry.pids = text(&process, "status", buffer).and_then(|status| numbers(&status))?;
     Some(entry)
@@ -206,14 +207,14 @@ pub(crate) fn numbers(status: &str) -> Option<Vec<i32>> {
     Some(line.split_whitespace().filter_map(|word| word.parse().ok()).collect())
 }
 
-fn arguments(text: Cow<'_, str>) -> Vec<String> {
+fn arguments(text: &str) -> Vec<String> {
     // Programs that write a title over their arguments leave blanks behind it.
     let text = text.trim_end_matches('\0');
     if text.is_empty() { Vec::new() } else { text.split('\0').map(str::to_owned).collect() }
 }
 
 /// `…/docker-9fc9….scope`, `…/libpod-9fc9…`, `…/minibox/9fc9…`; but not conmon's, which stays outside.
-fn cgroup_id(text: Cow<'_, str>) -> Option<String> {
+fn cgroup_id(text: &str) -> Option<String> {
     let names = text.lines().flat_map(|line| line.split('/').skip(1));
     let mut ids = names.filter(|name| !name.contains("conmon")).filter_map(|name| {
         let name = name.strip_suffix(".scope").unwrap_or(name);
@@ -260,7 +261,7 @@ mod tests {
     #[test]
     fn containers_are_recognised_by_their_cgroups() {
         let id = "9fc9".repeat(16);
-        let found = |text: &str| cgroup_id(text.replace("ID", &id).into());
+        let found = |text: &str| cgroup_id(&text.replace("ID", &id));
         for text in [
             "0::/system.slice/docker-ID.scope\n",
             "5:devices:/docker/ID\n0::/\n",

@@ -98,6 +98,8 @@ pub(crate) enum Verb {
     Proc(ProcArgs),
     /// Show which system calls a process may make
     Seccomp(LookTargetArgs),
+    /// Show why a container ended, or what it waits for
+    Why(LookTargetArgs),
     /// Show what a process may do: its capabilities
     Caps(LookTargetArgs),
     /// Show what containers use, live

@@ -25,32 +25,3 @@ pub(super) fn waits_for(call: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
-
-/// Is its first argument the descriptor that it waits for?
-pub(super) fn takes_a_descriptor(call: &str) -> bool {
-    matches!(
-        call,
-        "read"
-            | "readv"
-            | "pread64"
-            | "recvfrom"
-            | "recvmsg"
-            | "recvmmsg"
-            | "write"
-            | "writev"
-            | "pwrite64"
-            | "sendto"
-            | "sendmsg"
-            | "accept"
-            | "accept4"
-            | "connect"
-            | "flock"
-            | "fcntl"
-            | "fsync"
-            | "fdatasync"
-            | "epoll_wait"
-            | "epoll_pwait"
-            | "epoll_pwait2"
-            | "io_uring_enter"
-    )
-}

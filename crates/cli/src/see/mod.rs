@@ -14,6 +14,7 @@ pub(crate) mod stats;
 mod target;
 pub(crate) mod threads;
 pub(crate) mod tree;
+pub(crate) mod why;
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::args::LookArgs;
 use crate::format::Format;
 use crate::output;
 pub(crate) use canvas::{Canvas, Style};
-pub(crate) use target::{Target, find, known};
+pub(crate) use target::{Target, find, find_process, known};
 
 /// Shows what `see` sees, as often as was asked for. `schema` names the description in docs/schema and its
 /// version, such as `caps/1`. Where there is no one `target`, what was seen says of whom it is.

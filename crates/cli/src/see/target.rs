@@ -32,17 +32,8 @@ impl Target {
 /// A container by its name, any process of this host by its PID, `self`, or a container by the beginning of
 /// its id. In this order: ids may look like numbers, but nobody types so much of one.
 pub(crate) fn find(store: &Store, asked: &str) -> Result<Target> {
-    let is_a_name = || store.find(asked).is_ok_and(|container| container.record.name == asked);
-    let pid = match asked {
-        "self" => Some(std::process::id() as i32),
-        _ => asked.parse::<i32>().ok().filter(|_| !is_a_name()),
-    };
-    if let Some(pid) = pid {
-        match process::open(pid) {
-            Ok(process) => return Ok(Target { pid, container: None, process }),
-            Err(error) if store.find(asked).is_err() => return Err(fault(&error)),
-            Err(_) => {}
-        }
+    if let Some(target) = find_process(store, asked)? {
+        return Ok(target);
     }
     let container = living::find(store, asked)?;
     let (pid, _held) = container.hold_running()?;
@@ -58,4 +49,19 @@ pub(crate) fn known(store: &Store) -> Vec<Known> {
         Some(Known { pid: container.state?.init.pid, name, id })
     };
     all.filter_map(known).collect()
+}
+
+/// The process, where one is asked for and no container.
+pub(crate) fn find_process(store: &Store, asked: &str) -> Result<Option<Target>> {
+    let is_a_name = || store.find(asked).is_ok_and(|container| container.record.name == asked);
+    let pid = match asked {
+        "self" => Some(std::process::id() as i32),
+        _ => asked.parse::<i32>().ok().filter(|_| !is_a_name()),
+    };
+    let Some(pid) = pid else { return Ok(None) };
+    match process::open(pid) {
+        Ok(process) => Ok(Some(Target { pid, container: None, process })),
+        Err(error) if store.find(asked).is_err() => Err(fault(&error)),
+        Err(_) => Ok(None),
+    }
 }

@@ -23,7 +23,7 @@ pub(crate) fn tree(store: &Store, args: &TreeArgs) -> Result<u8> {
     let see = || {
         let seen = tree::read(which, &known(store), args.threads);
         match &target {
-            Some(target) if !target.process.is_alive() => {
+            Some(target) if target.process.stat().is_err() => {
                 Err(Error::new(format!("there is no process {}", target.pid)))
             }
             _ => Ok(seen),
