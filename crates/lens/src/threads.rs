@@ -185,7 +185,7 @@ mod tests {
     fn a_sleeping_thread_tells_its_call_and_its_stack() {
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let sleeper = std::thread::Builder::new().name("sleeper".into());
-        let sleeper = sleeper.spawn(move || drop(wait.recv())).unwrap();
+        let sleeper = sleeper.spawn(move || wait.recv().is_err()).unwrap();
         let myself = crate::process::open(std::process::id() as i32).unwrap();
         let found = loop {
             let found = of(&myself).unwrap();

@@ -4,6 +4,7 @@
 mod calls;
 mod canvas;
 pub(crate) mod caps;
+mod columns;
 pub(crate) mod mem;
 pub(crate) mod mounts;
 pub(crate) mod net;

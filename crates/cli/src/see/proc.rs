@@ -186,7 +186,7 @@ fn draw(target: &Target, answers: &[Answer], canvas: &Canvas) -> String {
     for answer in answers {
         let (chapter, question) = question(answer.about);
         if chapter != last {
-            text += &format!("\n{}\n", canvas.paint(Style::Bold, chapter));
+            text += &("\n".to_owned() + &canvas.paint(Style::Bold, chapter) + "\n");
             last = chapter;
         }
         let line = format!("  {question:<37} {}", words(answer));

@@ -1,21 +1,31 @@
 //! `minibox threads`: a process is a container of threads; what they share, and what each has for itself.
 
-use std::fmt::Write as _;
-
 use minibox_lens::Seen;
 use minibox_lens::calls::Where;
 use minibox_lens::processes::State;
 use minibox_lens::threads::{self, Shared, Thread, Threads};
 use minibox_runtime::Result;
 use nix::sys::signal::Signal;
-use unicode_width::UnicodeWidthStr;
 
+use super::columns::columns;
 use super::tree::{clock, word};
 use super::{Canvas, Style, Target, calls, fault, find, look};
 use crate::args::LookTargetArgs;
 use crate::output;
 use crate::size;
 use crate::store::Store;
+
+/// Columns that stand to the right, and the room that others need.
+const NUMBERS: [&str; 7] = ["HOST TID", "INSIDE", "CPU", "TIME", "ON", "WAITED", "FORCED"];
+const LEAST: [(&str, usize); 7] = [
+    ("STATE", 7),
+    ("CPU", 4),
+    ("TIME", 6),
+    ("STACK", 18),
+    ("IN", 15),
+    ("WAITED", 6),
+    ("FORCED", 6),
+];
 
 /// `minibox threads`.
 pub(crate) fn threads(store: &Store, args: &LookTargetArgs) -> Result<u8> {
@@ -78,43 +88,11 @@ fn draw(target: &Target, seen: &Threads, canvas: &Canvas) -> String {
         }
         rows.push(row);
     }
-    text += &columns(
-        &rows,
-        |column| column < numbers || (numbers + 2..numbers + 5).contains(&column),
-        canvas,
-    );
+    for line in columns(&rows, &NUMBERS, &LEAST, canvas.width) {
+        text += &(line + "\n");
+    }
     text.push('\n');
     text + &canvas.wrap("", &explain(seen))
-}
-
-/// Columns, numbers to the right; as wide as what is in them, with some room to grow.
-fn columns(rows: &[Vec<String>], is_number: impl Fn(usize) -> bool, canvas: &Canvas) -> String {
-    let count = rows[0].len();
-    let widths: Vec<usize> = (0..count)
-        .map(|column| {
-            let widest = rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
-            widest.max(match rows[0][column].as_str() {
-                "STATE" => 7,
-                "CPU" | "TIME" | "WAITED" | "FORCED" => 6,
-                "STACK" => 18,
-                "IN" => 15,
-                _ => 0,
-            })
-        })
-        .collect();
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let blanks = " ".repeat(widths[column] - cell.width());
-            let _ = match is_number(column) {
-                true => write!(line, "{blanks}{cell}  "),
-                false => write!(line, "{cell}{blanks}  "),
-            };
-        }
-        text += &(output::shorten(line.trim_end(), canvas.width) + "\n");
-    }
-    text
 }
 
 fn shared(shared: &Shared) -> Vec<(&'static str, String)> {

@@ -1,12 +1,10 @@
 //! `minibox tree`: the processes of this host and those of containers, which are the same ones.
 
-use std::fmt::Write as _;
-
 use minibox_lens::processes::State;
 use minibox_lens::tree::{self, Node, Tree, Which};
 use minibox_runtime::{Error, Result};
-use unicode_width::UnicodeWidthStr;
 
+use super::columns::columns;
 use super::{Canvas, Style, find, known, look};
 use crate::args::TreeArgs;
 use crate::output;
@@ -73,9 +71,8 @@ fn branches(nodes: &[Node], canvas: &Canvas) -> Vec<String> {
     let mut open: Vec<bool> = Vec::new();
     for (node, branch) in nodes.iter().zip(&mut all).rev() {
         open.resize(node.depth + 1, false);
-        for depth in 1..=node.depth {
-            let goes_on = open[depth];
-            *branch += match (depth == node.depth, goes_on) {
+        for (depth, goes_on) in open.iter().enumerate().skip(1) {
+            *branch += match (depth == node.depth, *goes_on) {
                 (true, true) => canvas.glyph("├─ ", "|- "),
                 (true, false) => canvas.glyph("└─ ", "`- "),
                 (false, true) => canvas.glyph("│  ", "|  "),
@@ -95,40 +92,22 @@ fn draw(which: Which, seen: &Tree, canvas: &Canvas) -> String {
     let mut heading = vec![String::from("HOST PID")];
     heading.extend(inside);
     heading.extend(["STATE", "CPU", "CONTAINER", "PROCESS"].map(str::to_owned));
-    let columns = heading.len();
+    let count = heading.len();
     let mut rows = vec![heading];
     for (node, branch) in seen.processes.iter().zip(branches(&seen.processes, canvas)) {
         let mut row: Vec<String> = node.entry.pids.iter().map(ToString::to_string).collect();
-        row.resize(columns - 4, String::new());
+        row.resize(count - 4, String::new());
         let container = node.container.as_deref().unwrap_or_default();
         row.extend([word(node.entry.state).to_owned(), clock(node.entry.cpu_ms)]);
         row.extend([output::shorten(container, 20), branch + &command(node)]);
         rows.push(row);
     }
-    // What may grow from one look to the next has room for it.
     let mut text = String::new();
-    let width = |column: usize| {
-        let least = if column == columns - 4 || column == columns - 3 { 7 } else { 0 };
-        rows.iter().map(|row| row[column].width()).max().unwrap_or(0).max(least)
-    };
-    let widths: Vec<usize> = (0..columns - 1).map(width).collect();
-    let is_number = |column: usize| column < columns - 4 || column == columns - 3;
-    for (number, row) in rows.iter().enumerate() {
-        let mut line = String::new();
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let blanks = " ".repeat(width - cell.width());
-            let _ = match is_number(column) {
-                true => write!(line, "{blanks}{cell}  "),
-                false => write!(line, "{cell}{blanks}  "),
-            };
-        }
-        line += &row[columns - 1];
-        let line = output::shorten(line.trim_end(), canvas.width);
-        let is_first = number > 0 && is_first_of_container(&seen.processes, number - 1);
-        text += &match (number, is_first) {
-            (0, _) | (_, true) => canvas.paint(Style::Bold, &line),
-            _ => line,
-        };
+    let lines =
+        columns(&rows, &["HOST PID", "INSIDE", "CPU"], &[("STATE", 7), ("CPU", 7)], canvas.width);
+    for (number, line) in lines.iter().enumerate() {
+        let stands_out = number == 0 || is_first_of_container(&seen.processes, number - 1);
+        text += &if stands_out { canvas.paint(Style::Bold, line) } else { line.clone() };
         text.push('\n');
     }
     text.push('\n');
