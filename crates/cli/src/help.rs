@@ -16,7 +16,10 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Look", &["ps", "inspect", "logs", "top", "stats", "diff", "events", "info"]),
     (
         "See inside",
-        &["tree", "ns", "threads", "mem", "proc", "mounts", "net", "caps", "seccomp", "why"],
+        &[
+            "watch", "tree", "ns", "threads", "mem", "proc", "mounts", "net", "caps", "seccomp",
+            "why",
+        ],
     ),
     ("Change", &["pause", "unpause", "update", "rename", "cp", "export"]),
     ("End and remove", &["stop", "restart", "kill", "wait", "rm", "prune", "gc"]),
@@ -91,6 +94,12 @@ minibox logs -t --since 10m --tail 20 web",
         "\
 minibox top web
 minibox top web -eo pid,ppid,comm        with options of ps(1)",
+    ),
+    (
+        "watch",
+        "\
+minibox watch                            all containers; keys stand below
+minibox watch --interval 0.2 web",
     ),
     (
         "tree",

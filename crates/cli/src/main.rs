@@ -59,6 +59,7 @@ mod usage;
 mod userns;
 mod views;
 mod volumes;
+mod watch;
 mod wishes;
 
 use std::process::ExitCode;
@@ -177,6 +178,7 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Lab(args) => lab::lab(&store, &args),
         Verb::Gc(args) => gc::gc(&store, &args),
         Verb::Version(_) | Verb::Completion(_) | Verb::Man(_) | Verb::Steps(_) => Ok(0),
+        Verb::Watch(args) => watch::watch(&store, &args),
         Verb::Tree(args) => see::tree::tree(&store, &args),
         Verb::Ns(args) => see::ns::ns(&store, &args),
         Verb::Threads(args) => see::threads::threads(&store, &args),

@@ -88,6 +88,8 @@ pub(crate) enum Verb {
     Logs(LogsArgs),
     /// Show the processes of a container
     Top(TopArgs),
+    /// Watch containers from outside and inside, on the whole screen
+    Watch(WatchArgs),
     /// Show who has made whom: the processes of this host and of containers
     Tree(TreeArgs),
     /// Show what a process shares with this host or another process: its namespaces
@@ -717,6 +719,15 @@ pub(crate) struct GenerateSystemdArgs {
     pub time: Option<u32>,
     /// Name or id
     pub container: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Seconds from one look to the next
+    #[arg(long, value_name = "SECONDS", default_value = "1")]
+    pub interval: f64,
+    /// The container to begin with: name or id
+    pub container: Option<String>,
 }
 
 #[derive(Debug, Args)]

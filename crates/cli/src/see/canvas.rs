@@ -14,7 +14,6 @@ pub(crate) enum Style {
     Bold,
     /// Of less weight.
     Dim,
-    Red,
     Green,
     Yellow,
     Blue,
@@ -69,7 +68,6 @@ impl Canvas {
         let code = match style {
             Style::Bold => "1",
             Style::Dim => "2",
-            Style::Red => "31",
             Style::Green => "32",
             Style::Yellow => "33",
             Style::Blue => "34",

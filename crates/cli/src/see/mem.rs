@@ -8,7 +8,7 @@ use minibox_runtime::Result;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
-use super::{Canvas, Style, fault, find, look};
+use super::{Canvas, Style, Target, fault, find, look};
 use crate::args::MemArgs;
 use crate::output;
 use crate::size;
@@ -32,15 +32,30 @@ pub(crate) fn mem(store: &Store, args: &MemArgs) -> Result<u8> {
         Ok(Look { before: last.replace(now.clone()), now })
     };
     look(&args.look, "mem/1", &target, see, |seen, canvas| {
-        let heading = format!("The memory of {} ({})", target.title(), seen.now.name);
-        let heading = output::shorten(&output::on_one_line(&heading), canvas.width - 1);
-        let text = canvas.paint(Style::Bold, &heading) + "\n";
-        text + &match (&seen.now.counters, args.all) {
-            (Seen::Known(counters), false) => draw(seen, counters, canvas, args.look.watch),
-            (Seen::Known(_), true) => list(&seen.now, canvas),
-            _ => canvas.wrap("", nothing(&seen.now)),
-        }
+        page(&target, seen, canvas, args.all, args.look.watch)
     })
+}
+
+/// The memory of a process as it was when it was looked at last.
+pub(crate) type Before = Option<(i32, Memory)>;
+
+/// The same beside what it was `before`, for another screen.
+pub(crate) fn picture(target: &Target, before: &mut Before, canvas: &Canvas) -> Result<String> {
+    let now = see(&target.process)?;
+    let last = before.replace((target.pid, now.clone()));
+    let before = last.filter(|(pid, _)| *pid == target.pid).map(|(_, memory)| memory);
+    Ok(page(target, &Look { now, before }, canvas, false, true))
+}
+
+fn page(target: &Target, seen: &Look, canvas: &Canvas, all: bool, is_watched: bool) -> String {
+    let heading = format!("The memory of {} ({})", target.title(), seen.now.name);
+    let heading = output::shorten(&output::on_one_line(&heading), canvas.width - 1);
+    let text = canvas.paint(Style::Bold, &heading) + "\n";
+    text + &match (&seen.now.counters, all) {
+        (Seen::Known(counters), false) => draw(seen, counters, canvas, is_watched),
+        (Seen::Known(_), true) => list(&seen.now, canvas),
+        _ => canvas.wrap("", nothing(&seen.now)),
+    }
 }
 
 fn see(process: &Process) -> Result<Memory> {

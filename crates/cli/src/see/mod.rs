@@ -40,11 +40,7 @@ pub(crate) fn look<'a, T: Serialize>(
     draw: impl Fn(&T, &Canvas) -> String,
 ) -> Result<u8> {
     let format = Format::of_document(args.format.format.as_deref())?;
-    let interval = Duration::try_from_secs_f64(args.interval).ok().filter(|time| !time.is_zero());
-    let interval = interval.ok_or_else(|| {
-        Error::new(format!("--interval {} is no time to wait", args.interval))
-            .hint("seconds, such as 0.5 or 2")
-    })?;
+    let interval = interval(args.interval)?;
     let target = target.into();
     let mut is_first = true;
     loop {
@@ -73,6 +69,15 @@ pub(crate) fn look<'a, T: Serialize>(
         is_first = false;
         std::thread::sleep(interval);
     }
+}
+
+/// `--interval`, in seconds.
+pub(crate) fn interval(seconds: f64) -> Result<Duration> {
+    let interval = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero());
+    interval.ok_or_else(|| {
+        Error::new(format!("--interval {seconds} is no time to wait"))
+            .hint("seconds, such as 0.5 or 2")
+    })
 }
 
 /// What is printed for programs: who it is, and all that was seen of him.

@@ -55,6 +55,12 @@ pub(crate) fn ns(store: &Store, args: &NsArgs) -> Result<u8> {
     })
 }
 
+/// The same of `target` alone, for another screen.
+pub(crate) fn picture(store: &Store, target: &Target, canvas: &Canvas) -> Result<String> {
+    let seen = namespaces::of(&target.process, &known(store)).map_err(|error| fault(&error))?;
+    Ok(draw(target, &seen, canvas))
+}
+
 /// Are two processes in the same one? `None` where that is hidden, and where the kernel has no such.
 fn is_shared(a: &Namespace, b: &Namespace) -> Option<bool> {
     Some(a.inode.known()? == b.inode.known()?)

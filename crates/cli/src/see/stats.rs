@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a container has used until now.
 #[derive(Debug, Clone)]
-struct Sample {
+pub(crate) struct Sample {
     usage: Usage,
     /// It has a cgroup, which counts; else its processes are added up.
     has_cgroup: bool,
@@ -140,6 +140,56 @@ fn look(store: &Store, args: &StatsArgs, last: &mut HashMap<String, Sample>) -> 
     Ok(entries)
 }
 
+/// What a meter shows of a container.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub name: String,
+    pub status: Status,
+    pub is_paused: bool,
+    /// Millionths of one CPU.
+    pub cpu: Option<u64>,
+    /// Bytes, without what the kernel only keeps because nobody else needs the room.
+    pub memory: Option<u64>,
+    /// Bytes.
+    pub limit: u64,
+    pub pids: Option<u64>,
+}
+
+/// Of every container, the newest first; `last` is what was read the time before.
+pub(crate) fn readings(store: &Store, last: &mut HashMap<String, Sample>) -> Result<Vec<Reading>> {
+    let (mut all, mut now) = (Vec::new(), HashMap::new());
+    for container in store.all() {
+        let Some(container) = living::up_to_date(store, container)? else { continue };
+        let sample = sample(&container)?;
+        let usage = sample.as_ref().map(|sample| &sample.usage);
+        let before = sample.as_ref().map(|sample| last.get(&container.record.id).unwrap_or(sample));
+        all.push(Reading {
+            name: container.record.name.clone(),
+            status: container.status(),
+            is_paused: container.is_paused(),
+            cpu: sample.clone().zip(before.cloned()).as_ref().and_then(cpu),
+            memory: usage.and_then(memory),
+            limit: usage.map_or_else(cgroup::host_memory, limit),
+            pids: usage.and_then(|usage| usage.pids.known().copied()),
+        });
+        now.extend(sample.map(|sample| (container.record.id, sample)));
+    }
+    *last = now;
+    Ok(all)
+}
+
+/// Bytes in use, as docker counts them.
+fn memory(usage: &Usage) -> Option<u64> {
+    let inactive = usage.inactive_file.known().copied().unwrap_or(0);
+    usage.memory.known().map(|bytes| bytes.saturating_sub(inactive))
+}
+
+/// Bytes that it may use; beyond what there is, a limit is none.
+fn limit(usage: &Usage) -> u64 {
+    let host = cgroup::host_memory();
+    usage.memory_limit.known().map_or(host, |limit| *limit.min(&host))
+}
+
 /// What it has used until now; `None` where it does not run.
 fn sample(container: &Container) -> Result<Option<Sample>> {
     let runs = container.status() == Status::Running;
@@ -183,12 +233,7 @@ fn fields(entry: &Entry) -> Value {
         let pressure = usage.and_then(|usage| what(usage).known());
         pressure.map_or_else(|| String::from("--"), |pressure| percent(pressure.avg10 * 100))
     };
-    let memory = known(|usage| &usage.memory)
-        .map(|bytes| bytes.saturating_sub(known(|usage| &usage.inactive_file).unwrap_or(0)));
-    // Beyond what there is, a limit is none.
-    let host = cgroup::host_memory();
-    let limit = known(|usage| &usage.memory_limit).map_or(host, |limit| limit.min(host));
-    let limit = samples.map(|_| limit);
+    let (memory, limit) = (usage.and_then(memory), usage.map(limit));
     let decimal = |bytes: u64| size::decimal(bytes, 3);
     let network = samples.and_then(|(now, _)| now.network);
     let source = match samples {

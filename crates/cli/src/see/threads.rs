@@ -34,6 +34,12 @@ pub(crate) fn threads(store: &Store, args: &LookTargetArgs) -> Result<u8> {
     look(&args.look, "threads/1", &target, see, |seen, canvas| draw(&target, seen, canvas))
 }
 
+/// The same, for another screen.
+pub(crate) fn picture(target: &Target, canvas: &Canvas) -> Result<String> {
+    let seen = threads::of(&target.process).map_err(|error| fault(&error))?;
+    Ok(draw(target, &seen, canvas))
+}
+
 fn names(signals: &[u32]) -> String {
     let name = |number: &u32| match Signal::try_from(*number as i32) {
         Ok(signal) => signal.as_str().trim_start_matches("SIG").to_owned(),

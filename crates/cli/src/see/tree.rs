@@ -5,7 +5,7 @@ use minibox_lens::tree::{self, Node, Tree, Which};
 use minibox_runtime::{Error, Result};
 
 use super::columns::columns;
-use super::{Canvas, Style, find, known, look};
+use super::{Canvas, Style, Target, find, known, look};
 use crate::args::TreeArgs;
 use crate::output;
 use crate::store::Store;
@@ -28,6 +28,12 @@ pub(crate) fn tree(store: &Store, args: &TreeArgs) -> Result<u8> {
         }
     };
     look(&args.look, "tree/1", target.as_ref(), see, |seen, canvas| draw(which, seen, canvas))
+}
+
+/// The same of `target` alone, for another screen.
+pub(crate) fn picture(store: &Store, target: &Target, canvas: &Canvas) -> String {
+    let which = Which::Around(target.pid);
+    draw(which, &tree::read(which, &known(store), false), canvas)
 }
 
 /// One word for what a process is doing.

@@ -95,6 +95,11 @@ pub(crate) fn why(store: &Store, args: &LookTargetArgs) -> Result<u8> {
     look(&args.look, "why/1", None::<&Target>, see, |why, canvas| draw(&args.target, why, canvas))
 }
 
+/// The same, for another screen.
+pub(crate) fn picture(store: &Store, asked: &str, canvas: &Canvas) -> Result<String> {
+    Ok(draw(asked, &see(store, asked)?, canvas))
+}
+
 fn see(store: &Store, asked: &str) -> Result<Why> {
     if let Some(target) = find_process(store, asked)? {
         let doing = waiting::of(&target.process, &known(store));
