@@ -338,6 +338,8 @@ fn roughly(counters: &Counters) -> Vec<Region> {
 
 /// Where the columns stand on a canvas.
 struct Page<'a> {
+    /// How many amounts stand behind each row.
+    columns: usize,
     canvas: &'a Canvas,
     /// Columns inside the box.
     inner: usize,
@@ -351,6 +353,8 @@ struct Page<'a> {
 
 /// Columns of an amount, with the blank before it.
 const AMOUNT: usize = 9;
+/// Of all of them; the first two where there is little room.
+const TITLES: [&str; 4] = ["VIRTUAL", "IN RAM", "SHARED", "SWAPPED"];
 /// Columns of the bar that wide canvases have.
 const BAR: usize = 16;
 
@@ -379,16 +383,20 @@ impl Page<'_> {
         format!(" {text}{blanks}{more} ")
     }
 
-    fn amounts(row: &Row) -> String {
-        let of = |what: fn(&Amounts) -> u64| cell(row.amounts.known().map(what));
-        format!(
-            " {:<3}{}{}{}{}",
-            row.permissions,
-            cell(Some(row.size)),
+    fn amounts(&self, row: &Row) -> String {
+        let of = |what: fn(&Amounts) -> u64| row.amounts.known().map(what);
+        let cells = [
+            Some(row.size),
             of(|amounts| amounts.rss + amounts.hugetlb),
             of(|amounts| amounts.shared),
             of(|amounts| amounts.swap),
-        )
+        ];
+        format!(" {:<3}{}", row.permissions, self.cells(cells))
+    }
+
+    /// As many amounts as there is room for.
+    fn cells(&self, cells: [Option<u64>; 4]) -> String {
+        cells.into_iter().take(self.columns).map(cell).collect()
     }
 
     /// As long as the logarithm of the size, and full as far as it is in RAM.
@@ -413,10 +421,10 @@ impl Page<'_> {
         let change = change.map_or_else(String::new, |change| signed(change.bytes));
         let label = if self.inner >= 40 { long_label(&row.label) } else { &row.label };
         let inside = self.canvas.paint(style(row.kind), &self.inside(label, &change));
-        let mut right = Self::amounts(row);
+        let mut right = self.amounts(row);
         if self.is_wide() {
             let _ = write!(right, "  {}", self.canvas.paint(style(row.kind), &self.bar(row)));
-            let used = self.address + 3 + self.inner + 4 + 4 * AMOUNT + 2 + BAR + 2;
+            let used = self.address + 3 + self.inner + 4 + self.columns * AMOUNT + 2 + BAR + 2;
             let room = self.canvas.width.saturating_sub(used + 1);
             let file = row.file.as_deref().filter(|file| file.starts_with('/'));
             let _ = write!(right, "  {}", output::shorten_front(file.unwrap_or_default(), room));
@@ -512,10 +520,12 @@ fn draw(seen: &Look, counters: &Counters, canvas: &Canvas, is_watched: bool) -> 
         canvas,
         inner: 0,
         is_tall: false,
+        columns: if canvas.width >= 76 { TITLES.len() } else { 2 },
         address: if canvas.width >= 110 { 16 } else { 12 },
         changes: changes(seen),
     };
-    page.inner = (width - page.address - 3 - 4 - 4 * AMOUNT).min(40);
+    let others = page.address + 3 + 4 + page.columns * AMOUNT;
+    page.inner = width.saturating_sub(others).clamp(14, 40);
     let above = canvas.wrap("", &promise(&seen.now, counters));
     let mut below = total(&page, &seen.now, counters) + &canvas.wrap("", &meaning(&seen.now));
     if is_watched {
@@ -562,7 +572,7 @@ impl Page<'_> {
         let address = if self.is_tall { "ADDRESS" } else { "BEGINS AT" };
         let (width, inner) = (self.address, self.inner + 2);
         let mut line = format!("{address:>width$} {:<inner$} MAY", "");
-        for title in ["VIRTUAL", "IN RAM", "SHARED", "SWAPPED"] {
+        for title in &TITLES[..self.columns] {
             let _ = write!(line, "{title:>AMOUNT$}");
         }
         if self.is_wide() {
@@ -641,7 +651,7 @@ fn total(page: &Page<'_>, seen: &Memory, counters: &Counters) -> String {
     ];
     let (width, inner) = (page.address, page.inner);
     let label = format!("{:>width$}  {:<inner$}     ", "", "together");
-    let line = label + &cells.map(cell).concat();
+    let line = label + &page.cells(cells);
     page.canvas.paint(Style::Bold, &line) + "\n"
 }
 

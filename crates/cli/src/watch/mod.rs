@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use minibox_runtime::{Error, Result};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use crate::args::WatchArgs;
@@ -103,16 +105,30 @@ pub(crate) fn watch(store: &Store, args: &WatchArgs) -> Result<u8> {
         let name = store.find(name)?.record.name;
         watch.chosen = watch.lines.iter().position(|line| line.name == name).unwrap_or(0);
     }
+    let signals = ask_for_signals()?;
     // Restores the terminal on a panic, too.
     let mut terminal = ratatui::try_init()
         .map_err(|error| Error::of_io("take over", "/dev/tty".as_ref(), &error))?;
-    let ended = watch.stay(&mut terminal, interval);
+    let ended = watch.stay(&mut terminal, &signals, interval);
     ratatui::restore();
     ended.map(|()| 0)
 }
 
+/// Signals that end a process, told in a file instead: the terminal is to be given back first.
+fn ask_for_signals() -> Result<SignalFd> {
+    let set: SigSet = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT].into_iter().collect();
+    let failed = |errno| Error::new("cannot catch signals").errno(errno);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).map_err(failed)?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)
+}
+
 impl Watch<'_> {
-    fn stay(&mut self, terminal: &mut ratatui::DefaultTerminal, interval: Duration) -> Result<()> {
+    fn stay(
+        &mut self,
+        terminal: &mut ratatui::DefaultTerminal,
+        signals: &SignalFd,
+        interval: Duration,
+    ) -> Result<()> {
         let failed =
             |error: std::io::Error| Error::new(format!("cannot use the terminal: {error}"));
         let mut next = Instant::now();
@@ -120,6 +136,9 @@ impl Watch<'_> {
             if Instant::now() >= next {
                 self.look()?;
                 next = Instant::now() + interval;
+            }
+            if let Ok(Some(_)) = signals.read_signal() {
+                return Ok(());
             }
             let canvas = Canvas::of_stdout();
             self.picture = self.draw_picture(&screen::right_of(&canvas));

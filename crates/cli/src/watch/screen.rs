@@ -18,9 +18,13 @@ fn left(width: usize) -> usize {
     (width * 3 / 10).clamp(24, 44)
 }
 
+/// Lines above and below the picture.
+const AROUND: u16 = 7;
+
 /// What the picture is drawn on.
 pub(super) fn right_of(canvas: &Canvas) -> Canvas {
-    Canvas { width: canvas.width.saturating_sub(left(canvas.width) + 2), ..*canvas }
+    let width = canvas.width.saturating_sub(left(canvas.width) + 2);
+    Canvas { width, height: canvas.height.saturating_sub(usize::from(AROUND)), ..*canvas }
 }
 
 pub(super) fn draw(watch: &Watch<'_>, canvas: &Canvas, frame: &mut Frame<'_>) {
@@ -51,9 +55,8 @@ pub(super) fn draw(watch: &Watch<'_>, canvas: &Canvas, frame: &mut Frame<'_>) {
     let most = lines.len().saturating_sub(usize::from(picture.height)) as u16;
     frame.render_widget(Paragraph::new(lines).scroll((watch.scroll.min(most), 0)), picture);
     put(frame, said, Text::styled(watch.said.clone(), style.of(Color::Yellow)));
-    let help = say(
-        "↑↓ choose  Tab view  PgDn scroll  p pause  s stop  r start  K kill -9  x shell  l logs  b birth  q leave",
-    );
+    let help =
+        say("↑↓ Tab  p pause  s stop  r start  K kill -9  x shell  l logs  b birth  q leave");
     let help = if canvas.unicode { help } else { help.replace("↑↓", "j/k") };
     put(frame, keys, Text::styled(output::shorten(&help, canvas.width), style.reversed()));
 }
