@@ -122,7 +122,7 @@ minibox threads --watch 25514            of any process, again and again",
     (
         "proc",
         "\
-minibox proc web                         every question, with the file that knows
+minibox proc web                         questions, and the files that answer
 minibox proc 25514 status                one file, line by line",
     ),
     (

@@ -204,7 +204,11 @@ fn namespace(pid: i32, kind: Kind, all: &[Entry], names: &HashMap<i32, String>) 
     let (mut containers, mut processes, mut outside_containers, mut hidden) =
         (BTreeSet::new(), 0, 0, 0);
     for entry in all {
-        match inode(entry.pid) {
+        let seen = match (kind, &entry.mount_namespace) {
+            (Kind::Mnt, known @ (Seen::Known(_) | Seen::Denied)) => known.clone(),
+            _ => inode(entry.pid),
+        };
+        match seen {
             Seen::Denied => hidden += 1,
             seen if seen.known().is_some() && seen == theirs => {
                 processes += 1;

@@ -94,12 +94,15 @@ fn takes_a_descriptor(call: &str) -> bool {
     CALLS.contains(&call)
 }
 
-/// Of one process, and where it is the first of a container that the caller knows, of all in that.
+/// Of one process, and where it is the first of a container, of all in that.
 pub fn of(process: &Process, known: &[Known]) -> Waiting {
     let all = processes::all();
     let pid = process.pid();
     let names = containers(&all, known);
+    let is_first = |entry: &Entry| entry.pids.len() > 1 && entry.pids.last() == Some(&1);
     let container = known.iter().find(|known| known.pid == pid).map(|known| &known.name);
+    let of_others = || names.get(&pid).filter(|_| all.iter().any(|e| e.pid == pid && is_first(e)));
+    let container = container.or_else(of_others);
     let is_meant = |entry: &&Entry| {
         entry.pid == pid || (container.is_some() && names.get(&entry.pid) == container)
     };

@@ -8,6 +8,7 @@ use minibox_lens::waiting::{self, Waiter, Waiting};
 use minibox_runtime::{Error, Result};
 use serde::Serialize;
 
+use super::columns::columns;
 use super::tree::word;
 use super::{Canvas, Style, Target, calls, find_process, known, look};
 use crate::args::LookTargetArgs;
@@ -218,7 +219,7 @@ fn draw(asked: &str, why: &Why, canvas: &Canvas) -> String {
             format!("Container {name} was never started")
         }
         (Some(name), None) => format!("Container {name} has ended"),
-        (None, _) => format!("Process {asked} lives"),
+        (None, pid) => format!("Process {} lives", pid.unwrap_or(0)),
     };
     let mut text = canvas.paint(Style::Bold, &output::shorten(&title, canvas.width)) + "\n";
     text += &canvas.wrap("", &sentence(name, why));
@@ -370,8 +371,9 @@ fn table(doing: &Waiting, canvas: &Canvas) -> String {
         row.push(waits_for(process));
         rows.push(row);
     }
-    let table = output::table(&rows);
-    table.lines().map(|line| output::shorten(line, canvas.width) + "\n").collect()
+    let least = [("STATE", 7), ("IN", 15)];
+    let lines = columns(&rows, &["HOST PID", "INSIDE"], &least, canvas.width);
+    lines.into_iter().map(|line| line + "\n").collect()
 }
 
 /// What its call waits for, with today's values.
