@@ -116,11 +116,9 @@ fn who(namespace: &Namespace) -> String {
         _ if namespace.inode.known().is_none() => String::new(),
         ("", _) if hidden > 0 => format!("processes: {count}, hidden: {hidden}"),
         ("", _) => format!("processes: {count}"),
-        (names, 0) if hidden > 0 => {
-            format!("{names}; processes: {count}, hidden: {hidden}")
-        }
-        (names, 0) => format!("only {names}; processes: {count}"),
-        (names, _) => format!("{names} and others; processes: {count}"),
+        (names, 0) if hidden > 0 => format!("processes: {count}, hidden: {hidden}, of {names}"),
+        (names, 0) => format!("processes: {count}, all of {names}"),
+        (names, _) => format!("processes: {count}, of {names} and others"),
     }
 }
 

@@ -21,7 +21,7 @@ const LEAST: [(&str, usize); 7] = [
     ("STATE", 7),
     ("CPU", 4),
     ("TIME", 6),
-    ("STACK", 18),
+    ("STACK", 15),
     ("IN", 15),
     ("WAITED", 6),
     ("FORCED", 6),
@@ -64,12 +64,16 @@ fn draw(target: &Target, seen: &Threads, canvas: &Canvas) -> String {
         text += &(output::shorten(&format!("  {what:<9}  {value}"), canvas.width) + "\n");
     }
     text += &canvas.wrap("", "Each has for itself a stack, registers, a signal mask and errno:");
-    let is_wide = canvas.width >= 120;
+    let (is_wide, has_time) = (canvas.width >= 120, canvas.width >= 100);
     let depth = seen.threads.iter().map(|thread| thread.pids.len()).max().unwrap_or(1);
     let mut heading = vec!["HOST TID".to_owned()];
     heading.extend((1..depth).map(|_| "INSIDE".to_owned()));
     let numbers = heading.len();
-    heading.extend(["NAME", "STATE", "CPU", "TIME", "ON", "STACK", "IN"].map(str::to_owned));
+    heading.extend(["NAME", "STATE", "CPU"].map(str::to_owned));
+    if has_time {
+        heading.push("TIME".to_owned());
+    }
+    heading.extend(["ON", "STACK", "IN"].map(str::to_owned));
     if is_wide {
         heading.extend(["WAITED", "FORCED", "STACK'S TOP", "BLOCKED"].map(str::to_owned));
     }
@@ -80,7 +84,9 @@ fn draw(target: &Target, seen: &Threads, canvas: &Canvas) -> String {
         row.push(output::shorten(&output::on_one_line(&thread.name), 15));
         row.push(word(thread.state).to_owned());
         row.push(format!("{}%", share(thread)));
-        row.push(clock(thread.cpu_ms));
+        if has_time {
+            row.push(clock(thread.cpu_ms));
+        }
         row.push(thread.processor.map_or_else(|| "?".to_owned(), |cpu| cpu.to_string()));
         row.push(stack(thread));
         row.push(place(thread).to_owned());
@@ -135,7 +141,8 @@ fn stack(thread: &Thread) -> String {
         Seen::Known(stack) => {
             let size = size::binary(stack.end - stack.start);
             match stack.used {
-                Some(used) => format!("{} of {size}", size::binary(used)),
+                // To the next page: what it has touched is counted in pages.
+                Some(used) => format!("{}KiB of {size}", used.div_ceil(4096) * 4),
                 None => size,
             }
         }
