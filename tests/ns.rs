@@ -153,6 +153,19 @@ fn two_are_compared() {
 }
 
 #[test]
+fn a_name_that_belongs_to_another_user_namespace_is_told_all_the_same() {
+    for caller in Caller::root_only("--userns auto") {
+        let sandbox = Sandbox::new(caller);
+        sandbox.start(&["--name", "a", "--hostname", "one"], &["sleep", "1000"]);
+        let options = ["--name", "b", "--userns", "auto", "--uts", "container:a"];
+        sandbox.start(&options, &["sleep", "1000"]);
+        let seen = json(&sandbox.call(&["ns", "--format", "json", "b"]));
+        assert_eq!(seen["facts"]["hostname"], "one");
+        assert_eq!(seen["facts"]["cgroup_inside"], "/");
+    }
+}
+
+#[test]
 fn what_may_not_be_known_is_said_to_be_hidden() {
     for caller in Caller::plain() {
         let sandbox = Sandbox::new(caller);

@@ -95,7 +95,7 @@ fn what_may_not_be_read_is_hidden() {
         } else {
             wait_until("its sleep", || see()["threads"][0]["at"]["name"] == "clock_nanosleep");
             let text = sandbox.call(&["threads", &pid]);
-            assert!(text.ok().contains("it waits for time to pass"), "{text:?}");
+            assert!(text.ok().contains("What it waits for: time to pass"), "{text:?}");
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::guide::text;
 use crate::processes::{self, Entry, inode, numbers};
 use crate::seen::{must, seen};
 use crate::tree::{Known, containers};
-use crate::{Result, Seen, sys};
+use crate::{Error, Result, Seen, sys};
 
 /// What separates system resources when a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -187,6 +187,10 @@ pub struct Namespaces {
 /// Of this process, as it is now.
 pub fn of(process: &Process, known: &[Known]) -> Result<Namespaces> {
     let pid = process.pid();
+    if must(pid, "status", process.status())?.state.starts_with('Z') {
+        let what = format!("process {pid} has ended, and a zombie is in hardly any namespace");
+        return Err(Error::Unreadable(what));
+    }
     let all = processes::all_in_short();
     let names = containers(&all, known);
     let namespaces = Kind::ALL.map(|kind| namespace(pid, kind, &all, &names)).to_vec();
@@ -269,15 +273,12 @@ struct Inside {
     cgroups: Seen<BTreeMap<String, String>>,
 }
 
-/// Asks a process of our own that goes there. A plain user has to enter a container's user namespace first,
-/// and root loses nothing by it.
+/// Asks a process of our own that goes there. Root may at once; a plain user has to enter a container's user
+/// namespace first, which may cost root what belongs to another one: so it comes after the first attempt.
 fn inside(process: &Process) -> Inside {
-    const KINDS: [&str; 4] = ["user", "uts", "ipc", "cgroup"];
+    const KINDS: [&str; 7] = ["uts", "ipc", "cgroup", "user", "uts", "ipc", "cgroup"];
     let pid = process.pid();
     let own = std::process::id() as i32;
-    // Nobody may enter the user namespace that he is in already.
-    let is_callers = inode(pid, "user") == inode(own, "user");
-    let kinds = if is_callers { &KINDS[1..] } else { &KINDS[..] };
     let open = |kind: &&str| File::open(format!("/proc/{pid}/ns/{kind}"));
     let denied = || Inside {
         hostname: Seen::Denied,
@@ -285,18 +286,17 @@ fn inside(process: &Process) -> Inside {
         ipc: Seen::Denied,
         cgroups: Seen::Denied,
     };
-    let Ok(files) = kinds.iter().map(open).collect::<std::io::Result<Vec<File>>>() else {
+    let Ok(files) = KINDS.iter().map(open).collect::<std::io::Result<Vec<File>>>() else {
         return denied();
     };
     // Where one is already needs no leave.
     let shared = |kind: &str| inode(pid, kind) == inode(own, kind);
     let shared = [shared("uts"), shared("ipc"), shared("cgroup")];
-    let skip = kinds.len() - 3;
     let paths = ["/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg"];
     let paths = paths.map(|path| CString::new(path).unwrap_or_default());
     let cgroup = CString::new(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     let answer = sys::from_inside(&files, |entered, mut to| {
-        let entered = [0, 1, 2].map(|at| shared[at] || entered >> (skip + at) & 1 == 1);
+        let entered = [0, 1, 2].map(|at| shared[at] || entered & (0b1_0001 << at) != 0);
         let _ = to.write_all(&entered.map(u8::from));
         let mut lines = [0_u32; 3];
         for (path, lines) in paths.iter().zip(&mut lines) {

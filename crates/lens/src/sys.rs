@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork};
@@ -14,7 +15,7 @@ use nix::unistd::{ForkResult, fork};
 /// one after the other, as far as it may. `work` may neither allocate nor panic: the caller may have threads,
 /// one of which may hold the allocator right now. It is told which it has entered, a bit each.
 pub(crate) fn from_inside(files: &[File], work: impl FnOnce(u32, &File)) -> Option<Vec<u8>> {
-    let (reader, writer) = nix::unistd::pipe().ok()?;
+    let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).ok()?;
     // SAFETY: the child makes system calls on what is prepared here, and ends without unwinding.
     match unsafe { fork() }.ok()? {
         ForkResult::Child => {

@@ -177,7 +177,7 @@ fn explain(seen: &Threads) -> String {
     let call = busiest.at.known().and_then(Where::call).and_then(|call| call.name.as_deref());
     match (call, call.and_then(calls::waits_for)) {
         (Some(call), Some(what)) => format!(
-            "Thread {tid} ({name}) sleeps in the system call {call}: it waits for {what}. Threads seen: {count}."
+            "Thread {tid} ({name}) sleeps in the system call {call}. What it waits for: {what}. Threads seen: {count}."
         ),
         _ => format!(
             "Thread {tid} ({name}) was on CPU {cpu} last, and has used {share} % of one since it began. Threads seen: {count}."
