@@ -97,8 +97,8 @@ fn the_whole_host_is_what_ps_says() {
             let (pid, parent) = (number().expect("a pid"), number().expect("a parent"));
             assert_eq!(of(&seen, pid)["parent"], parent, "{line}");
             let name = of(&seen, pid)["name"].as_str().expect("a name");
-            // ps adds to the names of the kernel's workers and of those that have ended.
-            assert!(line.contains(name), "{line}");
+            // ps adds to the names of those that have ended; the kernel's workers change theirs all the time.
+            assert!(line.contains(name) || parent == 2, "{name}: {line}");
             count += 1;
         }
         assert!(count > 3, "{before}");
