@@ -165,6 +165,9 @@ fn any_process_will_do() {
             wait_until("it reads", || seen()["at"]["name"] == "read");
             let link = fs::read_link(format!("/proc/{pid}/fd/0")).expect("a link");
             assert_eq!(seen()["file"]["target"], link.to_str().expect("text"));
+            let others = seen()["file"]["others"].clone();
+            let others = others.as_array().expect("a list");
+            assert!(others.contains(&std::process::id().into()), "{others:?}");
             says(&sandbox, &pid, &format!("something to read: file 0, {}", link.display()));
         }
         cat.signal(Signal::SIGSTOP);

@@ -1,6 +1,7 @@
 //! What processes are doing right now, and what those wait for that do nothing.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use procfs::process::Process;
 use serde::Serialize;
@@ -52,6 +53,8 @@ pub struct OpenFile {
     pub descriptor: i32,
     /// As /proc/PID/fd has it: a path, `pipe:[…]`, `socket:[…]`.
     pub target: Seen<PathBuf>,
+    /// Of a pipe: who is seen to hold its other end. If nobody does, nobody ever will.
+    pub others: Vec<i32>,
 }
 
 /// cpu.stat, cgroups(7).
@@ -124,7 +127,10 @@ fn waiter(entry: &Entry, all: &[Entry]) -> Option<Waiter> {
         // The register is wider than an int.
         let descriptor = call.arguments[0] as i32;
         let target = process::link(&held, &format!("fd/{descriptor}"));
-        OpenFile { descriptor, target }
+        let pipe = target.known().filter(|path| path.to_string_lossy().starts_with("pipe:["));
+        let others =
+            pipe.map_or_else(Vec::new, |pipe| other_ends(entry.pid, descriptor, pipe, all));
+        OpenFile { descriptor, target, others }
     });
     let children = match name {
         "wait4" | "waitid" => {
@@ -144,6 +150,24 @@ fn waiter(entry: &Entry, all: &[Entry]) -> Option<Waiter> {
         file,
         children,
     })
+}
+
+/// Who has this pipe open in the other direction: the link in /proc/PID/fd may be read by its owner if the
+/// descriptor may, and written likewise.
+fn other_ends(pid: i32, descriptor: i32, pipe: &Path, all: &[Entry]) -> Vec<i32> {
+    let direction = |link: &Path| link.symlink_metadata().ok().map(|link| link.mode() & 0o600);
+    let Some(ours) = direction(Path::new(&format!("/proc/{pid}/fd/{descriptor}"))) else {
+        return Vec::new();
+    };
+    let holds = |entry: &&Entry| {
+        let links = std::fs::read_dir(format!("/proc/{}/fd", entry.pid)).into_iter().flatten();
+        links.flatten().any(|link| {
+            let link = link.path();
+            std::fs::read_link(&link).is_ok_and(|target| target == pipe)
+                && direction(&link).is_some_and(|theirs| theirs | ours == 0o600 && theirs != ours)
+        })
+    };
+    all.iter().filter(holds).map(|entry| entry.pid).collect()
 }
 
 /// A file of the cgroup of a process: of version 1's `controller` where that is mounted so, otherwise of
@@ -220,6 +244,7 @@ mod tests {
         };
         let file = found.file.unwrap();
         assert_eq!((file.descriptor, found.threads), (0, 1));
+        assert!(file.others.contains(&(std::process::id() as i32)), "{file:?}");
         assert!(file.target.known().unwrap().to_string_lossy().starts_with("pipe:["));
         cat.kill().unwrap();
         cat.wait().unwrap();

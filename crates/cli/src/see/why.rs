@@ -389,7 +389,13 @@ fn waits_for(process: &Waiter) -> String {
                 Seen::Denied => String::from("(hidden)"),
                 Seen::Absent => String::from("(closed)"),
             };
-            format!("{what}: file {}, {target}", file.descriptor)
+            let others = file.others.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            match others.as_str() {
+                "" => format!("{what}: file {}, {target}", file.descriptor),
+                others => {
+                    format!("{what}: file {}, {target} from or to {others}", file.descriptor)
+                }
+            }
         }
         (None, "") => what.to_owned(),
         (None, children) => format!("{what}: {children}"),
