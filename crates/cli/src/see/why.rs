@@ -345,7 +345,7 @@ fn table(doing: &Waiting, canvas: &Canvas) -> String {
     if depth > 1 {
         heading.push("INSIDE".to_owned());
     }
-    heading.extend(["STATE", "PROCESS", "IN", "WAITS FOR"].map(str::to_owned));
+    heading.extend(["STATE", "IN", "PROCESS"].map(str::to_owned));
     let mut rows = vec![heading];
     for process in &doing.processes {
         let mut row = vec![process.pids[0].to_string()];
@@ -358,7 +358,6 @@ fn table(doing: &Waiting, canvas: &Canvas) -> String {
             arguments => output::shell_words(arguments),
         };
         row.push(word(process.state).to_owned());
-        row.push(output::shorten(&output::on_one_line(&command), 24));
         row.push(match &process.at {
             Seen::Known(Where::Running) => "its own code".to_owned(),
             Seen::Known(Where::Halted { .. }) => "halted".to_owned(),
@@ -368,12 +367,20 @@ fn table(doing: &Waiting, canvas: &Canvas) -> String {
             Seen::Denied => "(hidden)".to_owned(),
             Seen::Absent => "-".to_owned(),
         });
-        row.push(waits_for(process));
+        row.push(output::on_one_line(&command));
         rows.push(row);
     }
     let least = [("STATE", 7), ("IN", 15)];
+    let mut text = String::new();
     let lines = columns(&rows, &["HOST PID", "INSIDE"], &least, canvas.width);
-    lines.into_iter().map(|line| line + "\n").collect()
+    for (number, line) in lines.iter().enumerate() {
+        text += &(line.clone() + "\n");
+        let process = number.checked_sub(1).and_then(|at| doing.processes.get(at));
+        if let Some(what) = process.map(waits_for).filter(|what| !what.is_empty()) {
+            text += &canvas.wrap("          ", &format!("It waits for {what}."));
+        }
+    }
+    text
 }
 
 /// What its call waits for, with today's values.
@@ -393,7 +400,10 @@ fn waits_for(process: &Waiter) -> String {
             match others.as_str() {
                 "" => format!("{what}: file {}, {target}", file.descriptor),
                 others => {
-                    format!("{what}: file {}, {target} from or to {others}", file.descriptor)
+                    format!(
+                        "{what}: file {}, {target} of which {others} holds the other end",
+                        file.descriptor
+                    )
                 }
             }
         }
