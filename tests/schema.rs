@@ -118,8 +118,22 @@ fn what_verbs_print_is_what_is_described() {
             let seen = sandbox.call(&[schema, "--format", "json", "web"]);
             must_fit(&serde_json::from_str(seen.ok()).expect("JSON"), schema);
         }
-        for schema in [
- "caps", "mem", "mounts", "net", "ns", "proc", "seccomp", "threads", "tree", "why"] {
+        let rows = lines(sandbox.call(&["stats", "--no-stream", "-a", "--format", "json"]).ok());
+        assert_eq!(rows.len(), 3);
+        for row in &rows {
+            must_fit(row, "stats");
+        }
+        for (schema, words) in [
+            ("ns", &["web", "self"][..]),
+            ("proc", &["web", "status"]),
+            ("proc", &["1"]),
+            ("threads", &["1"]),
+            ("tree", &["--all", "--threads"]),
+            ("why", &["over"]),
+            ("why", &["1"]),
+        ] {
+            let seen = sandbox.call(&[&[schema, "--format", "json"], words].concat());
+            must_fit(&serde_json::from_str(seen.ok()).expect("JSON"), schema);
         }
         for row in lines(sandbox.call(&["ps", "-as", "--format", "json"]).ok()) {
             must_fit(&row, "ps");

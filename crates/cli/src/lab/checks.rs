@@ -132,7 +132,7 @@ impl Condition {
             "lacks" => !capabilities::of(&process).ok()?.effective.contains(&self.value),
             "own" => is_own()?,
             "shares" => !is_own()?,
-            "cpus" => (cpus(room, &container?)? - self.value.parse::<f64>().ok()?).abs() < 0.001,
+            "cpus" => millicpus(room, &container?)? == thousandths(&self.value)?,
             "memory" => cgroup().as_ref().and_then(Cgroup::memory_limit)? as i64 == bytes()?,
             "file" => Path::new(&format!("/proc/{pid}/root{}", self.value)).exists(),
             _ => false,
@@ -151,11 +151,16 @@ fn mapped(pid: i32, name: &str) -> Option<i64> {
     Some(maps.lines().filter(|line| line.ends_with(name)).filter_map(size).sum())
 }
 
-/// How many CPUs it may use, as it was asked for.
-fn cpus(room: &Room<'_>, container: &Container) -> Option<f64> {
+/// `0.25` is 250.
+fn thousandths(text: &str) -> Option<i64> {
+    Some((text.parse::<f64>().ok()? * 1000.0).round() as i64)
+}
+
+/// Thousandths of a CPU that it may use, as it was asked for.
+fn millicpus(room: &Room<'_>, container: &Container) -> Option<i64> {
     let spec = birth::load_spec(room.store, &container.record).ok()?;
     let cpu = spec.linux().as_ref()?.resources().as_ref()?.cpu().clone()?;
-    Some(cpu.quota()? as f64 / cpu.period()? as f64)
+    cpu.quota()?.checked_mul(1000)?.checked_div(i64::try_from(cpu.period()?).ok()?)
 }
 
 impl Question {

@@ -61,7 +61,7 @@ impl Lesson {
             in_code ^= line.starts_with("```");
             let heading = if in_code { None } else { line.split_once(' ') };
             match heading {
-                Some(("#", title)) => lesson.title = title.to_owned(),
+                Some(("#", title)) => title.clone_into(&mut lesson.title),
                 Some(("##", title)) => {
                     part = Some(part.map_or(0, |part| part + 1));
                     part_text = format!("## {title}\n");

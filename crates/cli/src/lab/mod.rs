@@ -257,14 +257,14 @@ fn inside(store: &Store, word: &str, answer: &str) -> Result<u8> {
                 "{answer:?} is not it; `hint` helps, `again` repeats the question"
             ))),
             Task::Until(_) | Task::Read => {
-                tell(&say("there is no question here; `again` repeats the step"))
+                tell(&say("there is no question here; `again` repeats the step"));
             }
         },
         "hint" => {
             match step.hints.get(progress.hints) {
                 Some(hint) => tell(&page::page(hint, &canvas)),
                 None if step.hints.is_empty() => {
-                    tell(&say("there is no hint for this step; `again` repeats it"))
+                    tell(&say("there is no hint for this step; `again` repeats it"));
                 }
                 None => tell(&say("that was the last hint; here they are from the first again")),
             }
@@ -275,7 +275,7 @@ fn inside(store: &Store, word: &str, answer: &str) -> Result<u8> {
         "next" => match step.task {
             Task::Read => advance(&lesson, &mut progress, &folder, &canvas)?,
             Task::Until(_) | Task::Ask(_) => {
-                tell(&say("this step wants something to be done first; `hint` helps"))
+                tell(&say("this step wants something to be done first; `hint` helps"));
             }
         },
         _ => {}

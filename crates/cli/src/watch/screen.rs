@@ -41,9 +41,9 @@ pub(super) fn draw(watch: &Watch<'_>, canvas: &Canvas, frame: &mut Frame<'_>) {
     let runs = watch.lines.iter().filter(|line| line.cpu.is_some()).count();
     let heading =
         say(&format!("minibox watch: {} containers, {runs} of them alive", watch.lines.len()));
-    put(frame, title, Text::styled(heading, style.bold()));
+    put(frame, title, Text::styled(heading, BOLD));
     draw_meters(watch, canvas, style, frame, meters);
-    draw_tabs(watch, style, frame, tabs);
+    draw_tabs(watch, frame, tabs);
     let columns =
         [Constraint::Length(left(canvas.width) as u16), Constraint::Length(2), Constraint::Min(10)];
     let [list, gap, picture] = Layout::horizontal(columns).areas(body);
@@ -58,12 +58,15 @@ pub(super) fn draw(watch: &Watch<'_>, canvas: &Canvas, frame: &mut Frame<'_>) {
     let help =
         say("↑↓ Tab  p pause  s stop  r start  K kill -9  x shell  l logs  b birth  q leave");
     let help = if canvas.unicode { help } else { help.replace("↑↓", "j/k") };
-    put(frame, keys, Text::styled(output::shorten(&help, canvas.width), style.reversed()));
+    put(frame, keys, Text::styled(output::shorten(&help, canvas.width), REVERSED));
 }
 
 fn put(frame: &mut Frame<'_>, area: Rect, line: Text<'_>) {
     frame.render_widget(Paragraph::new(line), area);
 }
+
+const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
+const REVERSED: Style = Style::new().add_modifier(Modifier::REVERSED);
 
 /// Styles, where the terminal may be painted; else only what every terminal has.
 #[derive(Clone, Copy)]
@@ -74,14 +77,6 @@ struct Painter {
 impl Painter {
     fn of(self, colour: Color) -> Style {
         if self.colours { Style::new().fg(colour) } else { Style::new() }
-    }
-
-    fn bold(self) -> Style {
-        Style::new().add_modifier(Modifier::BOLD)
-    }
-
-    fn reversed(self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
     }
 }
 
@@ -111,7 +106,7 @@ fn draw_list(
             let blanks =
                 " ".repeat(width.saturating_sub(mark.width() + name.width() + tail.width()));
             let look = match (at == watch.chosen, line.status) {
-                (true, _) => style.reversed(),
+                (true, _) => REVERSED,
                 (_, "runs") => style.of(Color::Green),
                 (_, "paused") => style.of(Color::Yellow),
                 _ => style.of(Color::DarkGray),
@@ -122,11 +117,11 @@ fn draw_list(
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-fn draw_tabs(watch: &Watch<'_>, style: Painter, frame: &mut Frame<'_>, area: Rect) {
+fn draw_tabs(watch: &Watch<'_>, frame: &mut Frame<'_>, area: Rect) {
     let mut spans = Vec::new();
     for (number, (view, name)) in VIEWS.iter().enumerate() {
         let text = format!(" {} {name} ", number + 1);
-        let look = if *view == watch.view { style.reversed() } else { Style::new() };
+        let look = if *view == watch.view { REVERSED } else { Style::new() };
         spans.extend([Span::styled(text, look), Span::raw(" ")]);
     }
     put(frame, area, Text::from(spans));
