@@ -136,6 +136,16 @@ pub(crate) fn shell_word(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+/// `text`, and blanks until it has so many columns.
+pub(crate) fn pad(text: &str, columns: usize) -> String {
+    text.to_owned() + &" ".repeat(columns.saturating_sub(text.width()))
+}
+
+/// The same with the blanks in front.
+pub(crate) fn pad_front(text: &str, columns: usize) -> String {
+    " ".repeat(columns.saturating_sub(text.width())) + text
+}
+
 /// At most `most` columns of `text`, on one line.
 pub(crate) fn shorten(text: &str, most: usize) -> String {
     let one_line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

@@ -199,7 +199,7 @@ fn unknown_verb(error: &clap::Error) {
     let hint = elsewhere.filter(|_| verb == "minibox").map_or_else(
         || {
             let similar = did_you_mean(&context(error, ContextKind::SuggestedSubcommand));
-            format!("{similar}`{verb} --help` lists all verbs")
+            similar + &format!("`{verb} --help` lists all verbs")
         },
         |(_, instead)| (*instead).to_owned(),
     );
@@ -225,7 +225,7 @@ fn unknown_argument(error: &clap::Error) {
         ),
         (_, true) => (
             without(&verb, &format!("option {word}")),
-            format!("{similar}`{verb} --help` lists all"),
+            similar + &format!("`{verb} --help` lists all"),
         ),
     };
     output::error(&Error::new(what).hint(hint));

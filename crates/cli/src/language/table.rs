@@ -242,7 +242,7 @@ impl Table {
         Some(format!("{}: {} = {errno} ({meaning})", self.say(what), self.say(call)))
     }
 
-    /// Two sentences of the table, with a colon or semicolon between them.
+    /// Two sentences of the table, with a colon or semicolon between them, or the first a question.
     fn two_known(&self, text: &str) -> Option<String> {
         splits(text).find_map(|(head, between, tail)| {
             Some(self.known(head)? + between + &self.known(tail)?)
@@ -261,11 +261,16 @@ impl Table {
     }
 }
 
-/// All ways to cut `text` at a colon or semicolon; none where there are more than sentences have.
+/// All ways to cut `text` at a colon or semicolon, or behind a question; none where there are more than
+/// sentences have.
 fn splits(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
-    let marks = || [": ", "; "].into_iter().flat_map(|mark| text.match_indices(mark));
+    let marks = || [": ", "; ", "? "].into_iter().flat_map(|mark| text.match_indices(mark));
     let are_few = marks().nth(6).is_none();
-    marks().filter(move |_| are_few).map(|(at, mark)| (&text[..at], mark, &text[at + mark.len()..]))
+    marks().filter(move |_| are_few).map(|(at, mark)| {
+        // A question keeps its mark.
+        let kept = usize::from(mark == "? ");
+        (&text[..at + kept], &mark[kept..], &text[at + mark.len()..])
+    })
 }
 
 /// The pairs of lines of a file; `//` begins a remark, `\n` is a new line.

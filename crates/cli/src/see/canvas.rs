@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use unicode_width::UnicodeWidthStr;
 
+use crate::language::say;
 use crate::output;
 use crate::terminal;
 
@@ -82,8 +83,16 @@ impl Canvas {
         if self.unicode { unicode } else { ascii }
     }
 
-    /// `text` in lines of at most `width` columns, broken at blanks, each behind `indent`.
+    /// A heading on a line of its own, in the language that is spoken.
+    pub(crate) fn heading(&self, text: &str) -> String {
+        let text = output::shorten(&output::on_one_line(&say(text)), self.width);
+        self.paint(Style::Bold, &text) + "\n"
+    }
+
+    /// `text`, in the language that is spoken, in lines of at most `width` columns, broken at blanks, each
+    /// behind `indent`.
     pub(crate) fn wrap(&self, indent: &str, text: &str) -> String {
+        let text = say(text);
         let room = self.width.saturating_sub(indent.width()).max(20);
         let (mut all, mut line) = (String::new(), String::new());
         for word in text.split(' ') {

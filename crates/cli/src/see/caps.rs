@@ -3,8 +3,9 @@
 use minibox_lens::capabilities::{self, Capabilities};
 use minibox_runtime::Result;
 
-use super::{Canvas, Style, Target, fault, find, look};
+use super::{Canvas, Target, fault, find, look};
 use crate::args::LookTargetArgs;
+use crate::language::say;
 use crate::output;
 use crate::store::Store;
 
@@ -78,10 +79,10 @@ fn draw(target: &Target, seen: &Capabilities, canvas: &Canvas) -> String {
     for name in seen.known.iter().filter(|name| sets.iter().any(|set| set.contains(name))) {
         let mut row = vec![name.clone()];
         row.extend(sets.iter().map(|set| has(set, name).to_owned()));
-        row.extend([has(ambient, name).to_owned(), permits(name).to_owned()]);
+        row.extend([has(ambient, name).to_owned(), say(permits(name))]);
         rows.push(row);
     }
-    let mut text = canvas.paint(Style::Bold, &format!("What {} may do", target.title())) + "\n";
+    let mut text = canvas.heading(&format!("What {} may do", target.title()));
     text += &canvas.wrap("", &summary(seen));
     text.push('\n');
     for line in output::table(&rows).lines() {
@@ -95,7 +96,7 @@ fn draw(target: &Target, seen: &Capabilities, canvas: &Canvas) -> String {
         ("B", "bounding: what is missing here never comes back"),
         ("A", "ambient: what every program it executes takes over"),
     ] {
-        text += &canvas.wrap("", &format!("{letter}  {meaning}"));
+        text += &canvas.wrap("", &format!("{letter}  {}", say(meaning)));
     }
     text
 }
@@ -103,7 +104,7 @@ fn draw(target: &Target, seen: &Capabilities, canvas: &Canvas) -> String {
 /// The whole in a sentence or two.
 fn summary(seen: &Capabilities) -> String {
     let (count, all) = (seen.effective.len(), seen.known.len());
-    let mut text = match (seen.uid, count) {
+    let powers = match (seen.uid, count) {
         (0, 0) => {
             format!("It is root (uid 0) with none of root's {all} powers: nearly an ordinary user.")
         }
@@ -114,13 +115,15 @@ fn summary(seen: &Capabilities) -> String {
             format!("It runs as user {uid} and has {count} of root's {all} powers all the same.")
         }
     };
+    let mut sentences = vec![say(&powers)];
     if seen.in_callers_user_namespace.known() == Some(&false) {
-        text += " They count only for what its own user namespace owns, not for this host.";
+        sentences
+            .push(say("They count only for what its own user namespace owns, not for this host."));
     }
     if seen.no_new_privileges.known() == Some(&true) {
-        text += " no_new_privs is set: nothing that it executes can get more.";
+        sentences.push(say("no_new_privs is set: nothing that it executes can get more."));
     }
-    text
+    sentences.join(" ")
 }
 
 #[cfg(test)]

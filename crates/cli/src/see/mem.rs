@@ -10,6 +10,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{Canvas, Style, Target, fault, find, look};
 use crate::args::MemArgs;
+use crate::language::say;
 use crate::output;
 use crate::size;
 use crate::store::Store;
@@ -49,9 +50,7 @@ pub(crate) fn picture(target: &Target, before: &mut Before, canvas: &Canvas) -> 
 
 fn page(target: &Target, seen: &Look, canvas: &Canvas, all: bool, is_watched: bool) -> String {
     let heading = format!("The memory of {} ({})", target.title(), seen.now.name);
-    let heading = output::shorten(&output::on_one_line(&heading), canvas.width - 1);
-    let text = canvas.paint(Style::Bold, &heading) + "\n";
-    text + &match (&seen.now.counters, all) {
+    canvas.heading(&heading) + &match (&seen.now.counters, all) {
         (Seen::Known(counters), false) => draw(seen, counters, canvas, is_watched),
         (Seen::Known(_), true) => list(&seen.now, canvas),
         _ => canvas.wrap("", nothing(&seen.now)),
@@ -419,8 +418,8 @@ impl Page<'_> {
         };
         let change = self.changes.iter().find(|change| change.of == key(row));
         let change = change.map_or_else(String::new, |change| signed(change.bytes));
-        let label = if self.inner >= 40 { long_label(&row.label) } else { &row.label };
-        let inside = self.canvas.paint(style(row.kind), &self.inside(label, &change));
+        let label = say(if self.inner >= 40 { long_label(&row.label) } else { &row.label });
+        let inside = self.canvas.paint(style(row.kind), &self.inside(&label, &change));
         let mut right = self.amounts(row);
         if self.is_wide() {
             let _ = write!(right, "  {}", self.canvas.paint(style(row.kind), &self.bar(row)));
@@ -443,15 +442,15 @@ impl Page<'_> {
         let up = if above_heap { self.canvas.glyph("↑", "^") } else { " " };
         let down = if below_stack { self.canvas.glyph("↓", "v") } else { " " };
         let text = match (below_stack, above_heap) {
-            (true, _) => format!("{down} grows downwards"),
-            (false, true) => format!("{up} grows upwards"),
+            (true, _) => say(&format!("{down} grows downwards")),
+            (false, true) => say(&format!("{up} grows upwards")),
             _ => String::new(),
         };
         let side = self.canvas.glyph("┊", ":");
         let words = match (size.as_str(), after_kernel) {
             ("", _) => String::new(),
-            (_, true) => format!(" {size} of addresses that nobody has"),
-            _ => format!(" {size} of free addresses"),
+            (_, true) => say(&format!(" {size} of addresses that nobody has")),
+            _ => say(&format!(" {size} of free addresses")),
         };
         format!(
             "{:>width$} {side}{}{side}{words}\n",
@@ -463,13 +462,13 @@ impl Page<'_> {
 
     fn kernel(&self, start: Option<u64>) -> String {
         let shade = self.canvas.glyph("▒", "%");
-        let text = " kernel space ";
+        let text = say(" kernel space ");
         let left = self.inner.saturating_sub(text.width()) / 2;
         let right = self.inner.saturating_sub(text.width() + left);
         let inside = format!("{}{text}{}", shade.repeat(left), shade.repeat(right));
         let words = match start {
-            Some(start) => format!(" {start:x} and up: kernel only"),
-            None => String::from(" kernel only, never for processes"),
+            Some(start) => say(&format!(" {start:x} and up: kernel only")),
+            None => say(" kernel only, never for processes"),
         };
         self.line("", &self.canvas.paint(Style::Dim, &inside), &words)
     }
@@ -650,7 +649,8 @@ fn total(page: &Page<'_>, seen: &Memory, counters: &Counters) -> String {
         Some(totals.map_or(counters.vm_swap, |totals| totals.swap)),
     ];
     let (width, inner) = (page.address, page.inner);
-    let label = format!("{:>width$}  {:<inner$}     ", "", "together");
+    let together = output::pad(&say("together"), inner);
+    let label = format!("{:>width$}  {together}     ", "");
     let line = label + &page.cells(cells);
     page.canvas.paint(Style::Bold, &line) + "\n"
 }
@@ -707,7 +707,7 @@ fn news(seen: &Look, changes: &[Change]) -> String {
         Kind::Anonymous => format!(
             "Since the last look {bytes} without a file: malloc(3) takes large pieces from mmap(2), and Python its arenas."
         ),
-        _ => format!("Since the last look {bytes} of {}.", most.of.0),
+        _ => format!("Since the last look {bytes} of {}.", say(&most.of.0)),
     }
 }
 
@@ -768,8 +768,8 @@ fn list(seen: &Memory, canvas: &Canvas) -> String {
         let room = canvas.width.saturating_sub(line.width() + 1);
         let what = match (&mapping.name, mapping.tid) {
             (Some(name), _) => name.clone(),
-            (None, Some(tid)) => format!("stack of thread {tid}"),
-            (None, None) => label(mapping.kind, 1).to_owned(),
+            (None, Some(tid)) => say(&format!("stack of thread {tid}")),
+            (None, None) => say(label(mapping.kind, 1)),
         };
         line += &output::shorten_front(&what, room);
         text += &(canvas.paint(style(mapping.kind), line.trim_end()) + "\n");

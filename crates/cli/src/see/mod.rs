@@ -26,6 +26,7 @@ use serde_json::{Map, Value};
 
 use crate::args::LookArgs;
 use crate::format::Format;
+use crate::language::say;
 use crate::output;
 pub(crate) use canvas::{Canvas, Style};
 pub(crate) use target::{Target, find, find_process, known};
@@ -109,8 +110,9 @@ fn show(picture: &str, canvas: &Canvas, live: bool, is_first: bool) {
         text += &format!("{line}\x1b[K\r\n");
     }
     if lines.len() > room {
-        text +=
-            &format!("… {} more lines: make the window higher\x1b[K\r\n", lines.len() + 1 - room);
+        let hidden = lines.len() + 1 - room;
+        let more = say(&format!("… {hidden} more lines: make the window higher"));
+        text += &format!("{more}\x1b[K\r\n");
     }
     output::print(&(text + "\x1b[J"));
 }

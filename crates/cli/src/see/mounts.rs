@@ -9,6 +9,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{Canvas, Style, Target, fault, find, look};
 use crate::args::MountsArgs;
+use crate::language::say;
 use crate::output;
 use crate::size;
 use crate::store::Store;
@@ -21,7 +22,7 @@ pub(crate) fn mounts(store: &Store, args: &MountsArgs) -> Result<u8> {
     let see = || mounts::of(&target.process).map_err(|error| fault(&error));
     look(&args.look, "mounts/1", &target, see, |seen, canvas| {
         let heading = format!("The files of {}: its mounts", target.title());
-        let text = canvas.paint(Style::Bold, &heading) + "\n";
+        let text = canvas.heading(&heading);
         match &seen.mounts {
             Seen::Known(all) if !all.is_empty() => text + &draw(seen, all, &volumes, canvas),
             Seen::Denied => text + &canvas.wrap("", "Only root and its owner may see them."),
@@ -93,7 +94,7 @@ fn branch<'a>(
     let name = mount.mount_point.strip_prefix(base).map(|name| name.trim_start_matches('/'));
     let name = name.filter(|name| !name.is_empty() && !base.is_empty());
     let name = name.unwrap_or(&mount.mount_point);
-    let hidden = if mount.hidden_by.is_some() { " (hidden)" } else { "" };
+    let hidden = if mount.hidden_by.is_some() { say(" (hidden)") } else { String::new() };
     rows.push((format!("{lead}{name}{hidden}"), mount));
     let mut below: Vec<&Mount> =
         all.iter().filter(|other| other.parent == mount.id && other.id != mount.id).collect();
@@ -144,9 +145,9 @@ fn origin(
     all: &[Mount],
     volumes: &HashMap<String, String>,
 ) -> String {
-    let mut text = from(mount, seen, all, volumes);
+    let mut text = say(&from(mount, seen, all, volumes));
     if mount.has("idmapped") {
-        text += "; owners mapped (idmapped)";
+        text += &say("; owners mapped (idmapped)");
     }
     for (begin, words) in [
         ("shared:", "; shared: its mounts appear elsewhere too"),
@@ -154,7 +155,7 @@ fn origin(
         ("unbindable", "; unbindable"),
     ] {
         if mount.propagation.iter().any(|word| word.starts_with(begin)) {
-            text += words;
+            text += &say(words);
         }
     }
     text
@@ -195,8 +196,8 @@ fn from(mount: &Mount, seen: &Mounts, all: &[Mount], volumes: &HashMap<String, S
             Some(most) => format!("tmpfs: in RAM, at most {}", size::binary(most)),
             None => String::from("tmpfs: in RAM"),
         },
-        other if mount.root == "/" => format!("{other} of {}", mount.source),
-        other => format!("{} of {other} of {}", mount.root, mount.source),
+        other if mount.root == "/" => format!("{other}: files on {}", mount.source),
+        other => format!("{other}: {} of the files on {}", mount.root, mount.source),
     }
 }
 

@@ -6,6 +6,7 @@ use minibox_runtime::Result;
 
 use super::{Canvas, Style, fault, find, look};
 use crate::args::NetArgs;
+use crate::language::say;
 use crate::output;
 use crate::size;
 use crate::store::Store;
@@ -16,7 +17,7 @@ pub(crate) fn net(store: &Store, args: &NetArgs) -> Result<u8> {
     let see = || network::of(&target.process).map_err(|error| fault(&error));
     look(&args.look, "net/1", &target, see, |seen, canvas| {
         let heading = format!("The network of {}", target.title());
-        let mut text = canvas.paint(Style::Bold, &heading) + "\n";
+        let mut text = canvas.heading(&heading);
         text += &canvas.wrap("", &reach(seen));
         for rows in [interfaces(seen), routes(seen), sockets(seen)] {
             if rows.len() > 1 {
@@ -94,12 +95,12 @@ fn routes(seen: &Network) -> Vec<Vec<String>> {
     let mut rows = titles(&["PACKETS TO", "GO OUT BY", "AND ARE PASSED ON BY"]);
     for route in &seen.routes {
         let to = match (route.destination.prefix, route.destination.address.is_ipv6()) {
-            (0, false) => String::from("everybody else"),
-            (0, true) => String::from("everybody else (v6)"),
+            (0, false) => say("everybody else"),
+            (0, true) => say("everybody else (v6)"),
             _ => written(&route.destination),
         };
         let gateway = route.gateway.map(|gateway| gateway.to_string());
-        let gateway = gateway.unwrap_or_else(|| String::from("nobody: neighbours"));
+        let gateway = gateway.unwrap_or_else(|| say("nobody: neighbours"));
         rows.push(vec![to, route.interface.clone(), gateway]);
     }
     rows
@@ -116,8 +117,8 @@ fn sockets(seen: &Network) -> Vec<Vec<String>> {
                 let one = |holder: &network::Holder| format!("{} {}", holder.pid, holder.name);
                 holders.iter().map(one).collect::<Vec<_>>().join(", ")
             }
-            Seen::Denied => String::from("? (not yours to see)"),
-            Seen::Absent => String::from("none that is seen here"),
+            Seen::Denied => say("? (not yours to see)"),
+            Seen::Absent => say("none that is seen here"),
         };
         rows.push(vec![
             socket.protocol.to_owned(),

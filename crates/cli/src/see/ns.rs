@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Canvas, Style, Target, fault, find, known, look};
 use crate::args::NsArgs;
+use crate::language::say;
 use crate::output;
 use crate::store::Store;
 
@@ -69,14 +70,14 @@ fn is_shared(a: &Namespace, b: &Namespace) -> Option<bool> {
 fn number(inode: &Seen<u64>) -> String {
     match inode {
         Seen::Known(inode) => inode.to_string(),
-        Seen::Denied => String::from("hidden"),
+        Seen::Denied => say("hidden"),
         Seen::Absent => String::from("-"),
     }
 }
 
 /// A value in a sentence.
 fn word<T: ToString>(seen: &Seen<T>) -> String {
-    seen.known().map_or_else(|| String::from("(hidden)"), |value| tame(&value.to_string()))
+    seen.known().map_or_else(|| say("(hidden)"), |value| tame(&value.to_string()))
 }
 
 /// Names and paths are the container's own choice.
@@ -86,21 +87,22 @@ fn tame(text: &str) -> String {
 
 fn draw(target: &Target, seen: &Namespaces, canvas: &Canvas) -> String {
     let title = format!("What {} shares with this host, and what is its own", target.title());
-    let mut text = canvas.paint(Style::Bold, &output::shorten(&title, canvas.width)) + "\n";
+    let mut text = canvas.heading(&title);
     let line = |words: [&str; 5]| {
         let [kind, host, theirs, own, who] = words;
-        let line = format!("{kind:<6}  {host:>10}  {theirs:>10}  {own:<6}  {who}");
+        let (host, theirs) = (output::pad_front(host, 10), output::pad_front(theirs, 10));
+        let line = format!("{kind:<6}  {host}  {theirs}  {}  {who}", output::pad(own, 6));
         output::shorten(line.trim_end(), canvas.width)
     };
     text += &(line(["KIND", "HOST'S", "ITS", "", "WHO LIVES IN IT"]) + "\n");
     for namespace in &seen.namespaces {
-        let own = match namespace.is_own() {
+        let own = say(match namespace.is_own() {
             Some(true) => "own",
             Some(false) => "shared",
             None => "?",
-        };
+        });
         let (host, theirs) = (number(&namespace.hosts), number(&namespace.inode));
-        let shown = line([namespace.kind.name(), &host, &theirs, own, &who(namespace)]);
+        let shown = line([namespace.kind.name(), &host, &theirs, &own, &say(&who(namespace))]);
         let style = if namespace.is_own() == Some(true) { Style::Bold } else { Style::Dim };
         text += &(canvas.paint(style, &shown) + "\n");
         text += &canvas.wrap("        ", &meaning(namespace, target.pid, seen));
@@ -150,7 +152,7 @@ fn meaning(namespace: &Namespace, pid: i32, seen: &Namespaces) -> String {
         (Kind::Ipc, Some(is_own)) => {
             let ipc = facts.ipc.known();
             let count = |of: fn(&namespaces::Ipc) -> usize| {
-                ipc.map_or_else(|| String::from("(hidden)"), |ipc| of(ipc).to_string())
+                ipc.map_or_else(|| say("(hidden)"), |ipc| of(ipc).to_string())
             };
             let (memory, semaphores, queues) =
                 (count(|i| i.shared_memory), count(|i| i.semaphores), count(|i| i.queues));
@@ -167,7 +169,7 @@ fn meaning(namespace: &Namespace, pid: i32, seen: &Namespaces) -> String {
         (Kind::Mnt, Some(is_own)) => {
             let (mounts, hosts) = (word(&facts.mounts), word(&host.mounts));
             let root = facts.root.known();
-            let source = root.map_or_else(|| String::from("(hidden)"), |root| tame(&root.source));
+            let source = root.map_or_else(|| say("(hidden)"), |root| tame(&root.source));
             let filesystem = root.map_or("?", |root| root.filesystem.as_str());
             if is_own {
                 format!(
@@ -223,26 +225,26 @@ fn meaning(namespace: &Namespace, pid: i32, seen: &Namespaces) -> String {
 }
 
 fn interfaces(facts: &Facts) -> String {
-    let Some(all) = facts.interfaces.known() else { return String::from("(hidden)") };
+    let Some(all) = facts.interfaces.known() else { return say("(hidden)") };
     let named = all.iter().map(|interface| match interface.addresses.as_slice() {
         [] => interface.name.clone(),
         addresses => format!("{} ({})", interface.name, addresses.join(" ")),
     });
     match named.collect::<Vec<_>>().join(", ") {
-        none if none.is_empty() => String::from("(none)"),
+        none if none.is_empty() => say("(none)"),
         all => all,
     }
 }
 
-/// Ranges of ids: `0 is 1000, 1-65535 are 100000-165534`.
+/// Ranges of ids: `0 = 1000, 1-65535 = 100000-165534`.
 fn users(facts: &Facts) -> String {
-    let Some(all) = facts.uid_map.known() else { return String::from("(hidden)") };
+    let Some(all) = facts.uid_map.known() else { return say("(hidden)") };
     let range = |range: &Range| {
         let Range { inside, outside, count } = *range;
         let last = count.saturating_sub(1);
         match count {
-            1 => format!("{inside} is {outside}"),
-            _ => format!("{inside}-{} are {outside}-{}", inside + last, outside + last),
+            1 => format!("{inside} = {outside}"),
+            _ => format!("{inside}-{} = {outside}-{}", inside + last, outside + last),
         }
     };
     all.iter().map(range).collect::<Vec<_>>().join(", ")
@@ -260,21 +262,21 @@ fn draw_two(
         None => target.pid.to_string(),
     };
     let (a, b) = (name(a), b.map(name).unwrap_or_default());
-    let mut text = canvas.paint(Style::Bold, &format!("What {a} and {b} share")) + "\n";
+    let mut text = canvas.heading(&format!("What {a} and {b} share"));
     let width = a.len().max(b.len()).clamp(10, 20);
     let line = |kind: &str, left: &str, right: &str, shared: &str| {
-        let (left, right) = (output::shorten(left, width), output::shorten(right, width));
-        format!("{kind:<6}  {left:>width$}  {right:>width$}  {shared}")
+        let cell = |text: &str| output::pad_front(&output::shorten(text, width), width);
+        format!("{kind:<6}  {}  {}  {shared}", cell(left), cell(right))
     };
     text += &(line("KIND", &a, &b, "").trim_end().to_owned() + "\n");
     for (of_a, of_b) in first.namespaces.iter().zip(&other.namespaces) {
         let shared = is_shared(of_a, of_b);
-        let word = match shared {
+        let word = say(match shared {
             Some(true) => "shared",
             Some(false) => "separate",
             None => "?",
-        };
-        let shown = line(of_a.kind.name(), &number(&of_a.inode), &number(&of_b.inode), word);
+        });
+        let shown = line(of_a.kind.name(), &number(&of_a.inode), &number(&of_b.inode), &word);
         let style = if shared == Some(true) { Style::Dim } else { Style::Bold };
         text += &(canvas.paint(style, shown.trim_end()) + "\n");
         text +=
@@ -319,7 +321,7 @@ fn follows(
                 facts
                     .root
                     .known()
-                    .map_or_else(|| String::from("(hidden)"), |root| tame(&root.source))
+                    .map_or_else(|| say("(hidden)"), |root| tame(&root.source))
             };
             format!(
                 "Each sees files of its own: / is {} for {a} and {} for {b}, unless a folder is mounted in both.",

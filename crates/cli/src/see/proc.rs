@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Canvas, Style, Target, fault, find, look};
 use crate::args::ProcArgs;
+use crate::language::say;
 use crate::output;
 use crate::size;
 use crate::store::Store;
@@ -117,8 +118,8 @@ fn command(pid: i32, answer: &Answer) -> String {
 fn words(answer: &Answer) -> String {
     let words = match &answer.value {
         Seen::Known(words) => words,
-        Seen::Denied => return String::from("(hidden from you)"),
-        Seen::Absent => return String::from("(nothing)"),
+        Seen::Denied => return say("(hidden from you)"),
+        Seen::Absent => return say("(nothing)"),
     };
     let first = words.first().map_or("", String::as_str);
     let number = first.parse::<u64>().ok();
@@ -127,42 +128,46 @@ fn words(answer: &Answer) -> String {
     let seconds = |ticks: u64| ticks / per_second.unwrap_or(100).max(1) as u64;
     let few = |words: &[String]| words.join("  ");
     let text = match answer.about {
-        _ if words.is_empty() => String::from("(nothing)"),
+        _ if words.is_empty() => say("(nothing)"),
         About::CommandLine => output::shell_words(words),
         About::State | About::Cgroup | About::Environment => few(words),
         About::UidMap => {
             let line = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
             words.iter().map(line).collect::<Vec<_>>().join(", ")
         }
-        About::Parent if first == "0" => String::from("0: nobody who can be seen from here"),
+        About::Parent if first == "0" => say("0: nobody who can be seen from here"),
         About::Started => {
-            format!("{} s after the machine", seconds(number.unwrap_or(0)))
+            say(&format!("{} s after the machine", seconds(number.unwrap_or(0))))
         }
         About::CpuTime => {
             let ticks = |at: usize| words.get(at).and_then(|word| word.parse().ok()).unwrap_or(0);
             let (own, kernel) = (seconds(ticks(0)), seconds(ticks(1)));
-            format!("{own} s on its own code, {kernel} s in the kernel for it")
+            say(&format!("{own} s on its own code, {kernel} s in the kernel for it"))
         }
-        About::Nice => format!("{first}  (-20 takes most, 19 gives most)"),
+        About::Nice => say(&format!("{first}  (-20 takes most, 19 gives most)")),
         About::Threads => format!("{}: {}", words.len(), words.join(" ")),
         About::AddressSpace | About::Resident | About::Proportional | About::Swapped => kilobytes(),
-        About::OomScore => format!("{first}  (the highest goes first)"),
+        About::OomScore => say(&format!("{first}  (the highest goes first)")),
         About::OpenFiles => format!("{}: {}", words.len(), few(words)),
         About::Read | About::Written => size::binary(number.unwrap_or(0)),
         About::Mounts => {
-            format!("{} mounts, the last on {}", words.len(), mounted(words.last()))
+            say(&format!("{} mounts, the last on {}", words.len(), mounted(words.last())))
         }
         About::Pids if words.len() > 1 => {
-            format!("{first} here, {} to itself", words.last().map_or("", String::as_str))
+            say(&format!("{first} here, {} to itself", words.last().map_or("", String::as_str)))
         }
-        About::User => format!("user {first}, acting as {}", words.get(1).map_or("?", |w| w)),
-        About::Capabilities => format!("{first}  (minibox caps spells them out)"),
-        About::Seccomp => match first {
-            "0" => String::from("0: no"),
-            "1" => String::from("1: only read, write, exit and sigreturn"),
-            _ => format!("{first}: by a filter"),
+        About::User => {
+            say(&format!("user {first}, acting as {}", words.get(1).map_or("?", |w| w)))
         },
-        About::FileLimit => format!("{first}, and {} if it asks", words.get(1).map_or("?", |w| w)),
+        About::Capabilities => say(&format!("{first}  (minibox caps spells them out)")),
+        About::Seccomp => match first {
+            "0" => say("0: no"),
+            "1" => say("1: only read, write, exit and sigreturn"),
+            _ => say(&format!("{first}: by a filter")),
+        },
+        About::FileLimit => {
+            say(&format!("{first}, and {} if it asks", words.get(1).map_or("?", |w| w)))
+        },
         About::StackLimit => kilo(first),
         _ => words.join(" "),
     };
@@ -181,15 +186,15 @@ fn mounted(line: Option<&String>) -> &str {
 fn draw(target: &Target, answers: &[Answer], canvas: &Canvas) -> String {
     let pid = target.pid;
     let title = format!("/proc/{pid}: all that the kernel tells of {}", target.title());
-    let mut text = canvas.paint(Style::Bold, &output::shorten(&title, canvas.width)) + "\n";
+    let mut text = canvas.heading(&title);
     let mut last = "";
     for answer in answers {
         let (chapter, question) = question(answer.about);
         if chapter != last {
-            text += &("\n".to_owned() + &canvas.paint(Style::Bold, chapter) + "\n");
+            text += &("\n".to_owned() + &canvas.heading(chapter));
             last = chapter;
         }
-        let line = format!("  {question:<37} {}", words(answer));
+        let line = format!("  {} {}", output::pad(&say(question), 37), words(answer));
         text += &(output::shorten(&line, canvas.width) + "\n");
         let shown = output::shorten(&format!("      {}", command(pid, answer)), canvas.width);
         text += &(canvas.paint(Style::Dim, &shown) + "\n");
@@ -200,7 +205,7 @@ fn draw(target: &Target, answers: &[Answer], canvas: &Canvas) -> String {
 
 fn draw_file(target: &Target, file: &File, canvas: &Canvas) -> String {
     let title = format!("/proc/{}/{} of {}", target.pid, file.name, target.title());
-    let mut text = canvas.paint(Style::Bold, &output::shorten(&title, canvas.width)) + "\n";
+    let mut text = canvas.heading(&title);
     if let Some(about) = about_file(&file.name) {
         text += &canvas.wrap("", about);
     }

@@ -6,8 +6,9 @@ use minibox_runtime::{Result, state};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Canvas, Style, Target, fault, find, look};
+use super::{Canvas, Target, fault, find, look};
 use crate::args::LookTargetArgs;
+use crate::language::say;
 use crate::output;
 use crate::store::Store;
 
@@ -39,7 +40,7 @@ fn configured(store: &Store, name: &str) -> Option<bool> {
 fn draw(target: &Target, seeing: &Seeing, canvas: &Canvas) -> String {
     let seen = &seeing.seen;
     let title = format!("Which system calls {} may make", target.title());
-    let mut text = canvas.paint(Style::Bold, &output::shorten(&title, canvas.width)) + "\n";
+    let mut text = canvas.heading(&title);
     text += &canvas.wrap("", &filtered(seen));
     match seeing.configured {
         Some(false) if seen.mode == Seen::Known(Mode::Disabled) => {
@@ -65,8 +66,7 @@ fn draw(target: &Target, seeing: &Seeing, canvas: &Canvas) -> String {
         .wrap("", "A call that gets through is still asked for its powers. Of the mighty ones:");
     let mut rows = vec![["CALL", "NEEDS", "HERE"].map(str::to_owned).to_vec()];
     for call in &seen.calls {
-        let row = [call.name, call.capability, verdict(call)];
-        rows.push(row.map(str::to_owned).to_vec());
+        rows.push(vec![call.name.to_owned(), call.capability.to_owned(), say(verdict(call))]);
     }
     for line in output::table(&rows).lines() {
         text += &(output::shorten(line, canvas.width) + "\n");

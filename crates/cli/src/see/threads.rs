@@ -9,8 +9,9 @@ use nix::sys::signal::Signal;
 
 use super::columns::columns;
 use super::tree::{clock, word};
-use super::{Canvas, Style, Target, calls, fault, find, look};
+use super::{Canvas, Target, calls, fault, find, look};
 use crate::args::LookTargetArgs;
+use crate::language::say;
 use crate::output;
 use crate::size;
 use crate::store::Store;
@@ -46,7 +47,7 @@ fn names(signals: &[u32]) -> String {
         Err(_) => number.to_string(),
     };
     match signals {
-        [] => String::from("(none)"),
+        [] => say("(none)"),
         signals => signals.iter().map(name).collect::<Vec<_>>().join(" "),
     }
 }
@@ -58,10 +59,10 @@ fn share(thread: &Thread) -> u64 {
 
 fn draw(target: &Target, seen: &Threads, canvas: &Canvas) -> String {
     let title = format!("The threads of {}", target.title());
-    let mut text = canvas.paint(Style::Bold, &output::shorten(&title, canvas.width)) + "\n";
+    let mut text = canvas.heading(&title);
     text += &canvas.wrap("", "A process is a container of threads. All of its threads share:");
     for (what, value) in shared(&seen.shared) {
-        text += &(output::shorten(&format!("  {what:<9}  {value}"), canvas.width) + "\n");
+        text += &(output::shorten(&format!("  {}  {value}", output::pad(&what, 9)), canvas.width) + "\n");
     }
     text += &canvas.wrap("", "Each has for itself a stack, registers, a signal mask and errno:");
     let (is_wide, has_time) = (canvas.width >= 120, canvas.width >= 100);
@@ -82,14 +83,14 @@ fn draw(target: &Target, seen: &Threads, canvas: &Canvas) -> String {
         let mut row: Vec<String> = thread.pids.iter().map(ToString::to_string).collect();
         row.resize(numbers, String::new());
         row.push(output::shorten(&output::on_one_line(&thread.name), 15));
-        row.push(word(thread.state).to_owned());
+        row.push(word(thread.state));
         row.push(format!("{}%", share(thread)));
         if has_time {
             row.push(clock(thread.cpu_ms));
         }
         row.push(thread.processor.map_or_else(|| "?".to_owned(), |cpu| cpu.to_string()));
         row.push(stack(thread));
-        row.push(place(thread).to_owned());
+        row.push(place(thread));
         if is_wide {
             let count =
                 |count: Option<u64>| count.map_or_else(|| "?".to_owned(), |n| n.to_string());
@@ -107,32 +108,34 @@ fn draw(target: &Target, seen: &Threads, canvas: &Canvas) -> String {
     text + &canvas.wrap("", &explain(seen))
 }
 
-fn shared(shared: &Shared) -> Vec<(&'static str, String)> {
+fn shared(shared: &Shared) -> Vec<(String, String)> {
     let path = |path: &Seen<std::path::PathBuf>| match path {
         Seen::Known(path) => output::on_one_line(&path.to_string_lossy()),
-        Seen::Denied => String::from("(hidden)"),
-        Seen::Absent => String::from("(none)"),
+        Seen::Denied => say("(hidden)"),
+        Seen::Absent => say("(none)"),
     };
     let files = match shared.files {
-        Seen::Known(count) => format!("{count} open; what one closes is closed for all"),
-        Seen::Denied => String::from("(hidden)"),
-        Seen::Absent => String::from("(none)"),
+        Seen::Known(count) => {
+            say(&format!("{count} open; what one closes is closed for all"))
+        }
+        Seen::Denied => say("(hidden)"),
+        Seen::Absent => say("(none)"),
     };
     vec![
         (
-            "memory",
-            format!(
+            say("memory"),
+            say(&format!(
                 "one address space: {} reserved, {} of it in RAM",
                 size::binary(shared.virtual_memory),
                 size::binary(shared.resident)
-            ),
+            )),
         ),
-        ("program", path(&shared.exe)),
-        ("files", files),
-        ("folder", path(&shared.cwd)),
-        ("user", format!("uid {}, gid {}", shared.uid, shared.gid)),
-        ("handlers", format!("of the signals {}", names(&shared.handled_signals))),
-        ("ignored", format!("the signals {}", names(&shared.ignored_signals))),
+        (say("program"), path(&shared.exe)),
+        (say("files"), files),
+        (say("folder"), path(&shared.cwd)),
+        (say("user"), format!("uid {}, gid {}", shared.uid, shared.gid)),
+        (say("handlers"), say(&format!("of the signals {}", names(&shared.handled_signals)))),
+        (say("ignored"), say(&format!("the signals {}", names(&shared.ignored_signals)))),
     ]
 }
 
@@ -142,22 +145,24 @@ fn stack(thread: &Thread) -> String {
             let size = size::binary(stack.end - stack.start);
             match stack.used {
                 // To the next page: what it has touched is counted in pages.
-                Some(used) => format!("{}KiB of {size}", used.div_ceil(4096) * 4),
+                Some(used) => say(&format!("{}KiB of {size}", used.div_ceil(4096) * 4)),
                 None => size,
             }
         }
-        Seen::Denied => String::from("(hidden)"),
-        Seen::Absent => String::from("(it runs)"),
+        Seen::Denied => say("(hidden)"),
+        Seen::Absent => say("(it runs)"),
     }
 }
 
-fn place(thread: &Thread) -> &str {
+fn place(thread: &Thread) -> String {
     match &thread.at {
-        Seen::Known(Where::Running) => "its own code",
-        Seen::Known(Where::InCall(call)) => call.name.as_deref().unwrap_or("unknown call"),
-        Seen::Known(Where::Halted { .. }) => "halted",
-        Seen::Denied => "(hidden)",
-        Seen::Absent => "-",
+        Seen::Known(Where::Running) => say("its own code"),
+        Seen::Known(Where::InCall(call)) => {
+            call.name.clone().unwrap_or_else(|| say("unknown call"))
+        }
+        Seen::Known(Where::Halted { .. }) => say("halted"),
+        Seen::Denied => say("(hidden)"),
+        Seen::Absent => String::from("-"),
     }
 }
 

@@ -7,6 +7,7 @@ use minibox_runtime::{Error, Result};
 use super::columns::columns;
 use super::{Canvas, Style, Target, find, known, look};
 use crate::args::TreeArgs;
+use crate::language::say;
 use crate::output;
 use crate::store::Store;
 
@@ -37,8 +38,8 @@ pub(crate) fn picture(store: &Store, target: &Target, canvas: &Canvas) -> String
 }
 
 /// One word for what a process is doing.
-pub(super) fn word(state: State) -> &'static str {
-    match state {
+pub(super) fn word(state: State) -> String {
+    say(match state {
         State::Running => "runs",
         State::Sleeping => "sleeps",
         State::DiskSleep => "waits",
@@ -48,7 +49,7 @@ pub(super) fn word(state: State) -> &'static str {
         State::Dead => "ends",
         State::Idle => "idle",
         State::Other => "?",
-    }
+    })
 }
 
 /// CPU time as ps has it: minutes and seconds.
@@ -104,7 +105,7 @@ fn draw(which: Which, seen: &Tree, canvas: &Canvas) -> String {
         let mut row: Vec<String> = node.entry.pids.iter().map(ToString::to_string).collect();
         row.resize(count - 4, String::new());
         let container = node.container.as_deref().unwrap_or_default();
-        row.extend([word(node.entry.state).to_owned(), clock(node.entry.cpu_ms)]);
+        row.extend([word(node.entry.state), clock(node.entry.cpu_ms)]);
         row.extend([output::shorten(container, 20), branch + &command(node)]);
         rows.push(row);
     }

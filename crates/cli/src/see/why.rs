@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use super::columns::columns;
 use super::tree::word;
-use super::{Canvas, Style, Target, calls, find_process, known, look};
+use super::{Canvas, Target, calls, find_process, known, look};
 use crate::args::LookTargetArgs;
 use crate::events::{self, Tail};
+use crate::language::say;
 use crate::living;
 use crate::output;
 use crate::signals;
@@ -221,7 +222,7 @@ fn draw(asked: &str, why: &Why, canvas: &Canvas) -> String {
         (Some(name), None) => format!("Container {name} has ended"),
         (None, pid) => format!("Process {} lives", pid.unwrap_or(0)),
     };
-    let mut text = canvas.paint(Style::Bold, &output::shorten(&title, canvas.width)) + "\n";
+    let mut text = canvas.heading(&title);
     text += &canvas.wrap("", &sentence(name, why));
     if let Some(exit) = &why.exit {
         let finished = &exit.finished;
@@ -357,14 +358,14 @@ fn table(doing: &Waiting, canvas: &Canvas) -> String {
             [] => format!("[{}]", process.name),
             arguments => output::shell_words(arguments),
         };
-        row.push(word(process.state).to_owned());
+        row.push(word(process.state));
         row.push(match &process.at {
-            Seen::Known(Where::Running) => "its own code".to_owned(),
-            Seen::Known(Where::Halted { .. }) => "halted".to_owned(),
+            Seen::Known(Where::Running) => say("its own code"),
+            Seen::Known(Where::Halted { .. }) => say("halted"),
             Seen::Known(Where::InCall(call)) => {
-                call.name.clone().unwrap_or_else(|| format!("call {}", call.number))
+                call.name.clone().unwrap_or_else(|| say(&format!("call {}", call.number)))
             }
-            Seen::Denied => "(hidden)".to_owned(),
+            Seen::Denied => say("(hidden)"),
             Seen::Absent => "-".to_owned(),
         });
         row.push(output::on_one_line(&command));
@@ -377,7 +378,7 @@ fn table(doing: &Waiting, canvas: &Canvas) -> String {
         text += &(line.clone() + "\n");
         let process = number.checked_sub(1).and_then(|at| doing.processes.get(at));
         if let Some(what) = process.map(waits_for).filter(|what| !what.is_empty()) {
-            text += &canvas.wrap("          ", &format!("It waits for {what}."));
+            text += &canvas.wrap("          ", &what);
         }
     }
     text
@@ -393,22 +394,20 @@ fn waits_for(process: &Waiter) -> String {
         (Some(file), _) => {
             let target = match &file.target {
                 Seen::Known(target) => output::on_one_line(&target.to_string_lossy()),
-                Seen::Denied => String::from("(hidden)"),
-                Seen::Absent => String::from("(closed)"),
+                Seen::Denied => say("(hidden)"),
+                Seen::Absent => say("(closed)"),
             };
             let others = file.others.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            let number = file.descriptor;
             match others.as_str() {
-                "" => format!("{what}: file {}, {target}", file.descriptor),
-                others => {
-                    format!(
-                        "{what}: file {}, {target} of which {others} holds the other end",
-                        file.descriptor
-                    )
-                }
+                "" => format!("It waits for {what}: file {number}, {target}."),
+                others => format!(
+                    "It waits for {what}: file {number}, {target} of which {others} holds the other end."
+                ),
             }
         }
-        (None, "") => what.to_owned(),
-        (None, children) => format!("{what}: {children}"),
+        (None, "") => format!("It waits for {what}."),
+        (None, children) => format!("It waits for {what}: {children}."),
     }
 }
 
