@@ -64,7 +64,7 @@ pub(crate) fn not_started(error: &Error) -> Exit {
     let text = error.to_string();
     let what = text.lines().next().unwrap_or_default();
     let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
-    let note = format!("it could not be started: {what}{hint}");
+    let note = format!("it could not be started: {what}") + &hint;
     Exit {
         code: Some(error.blame.exit_code().into()),
         out_of_memory: false,

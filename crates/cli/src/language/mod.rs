@@ -39,12 +39,15 @@ impl Language {
 static FOREIGN: AtomicBool = AtomicBool::new(false);
 
 /// The sentences, by area, for translators: see the head of each file.
-const KOREAN: [(&str, &str); 10] = [
+const KOREAN: [(&str, &str); 13] = [
     ("files.txt", include_str!("ko/files.txt")),
     ("help.txt", include_str!("ko/help.txt")),
     ("info.txt", include_str!("ko/info.txt")),
+    ("lab.txt", include_str!("ko/lab.txt")),
     ("libraries.txt", include_str!("ko/libraries.txt")),
+    ("proc.txt", include_str!("ko/proc.txt")),
     ("runtime.txt", include_str!("ko/runtime.txt")),
+    ("see.txt", include_str!("ko/see.txt")),
     ("steps.txt", include_str!("ko/steps.txt")),
     ("templates.txt", include_str!("ko/templates.txt")),
     ("usage.txt", include_str!("ko/usage.txt")),
