@@ -39,7 +39,7 @@ impl Language {
 static FOREIGN: AtomicBool = AtomicBool::new(false);
 
 /// The sentences, by area, for translators: see the head of each file.
-const KOREAN: [(&str, &str); 13] = [
+const KOREAN: [(&str, &str); 14] = [
     ("files.txt", include_str!("ko/files.txt")),
     ("help.txt", include_str!("ko/help.txt")),
     ("info.txt", include_str!("ko/info.txt")),
@@ -52,6 +52,7 @@ const KOREAN: [(&str, &str); 13] = [
     ("templates.txt", include_str!("ko/templates.txt")),
     ("usage.txt", include_str!("ko/usage.txt")),
     ("verbs.txt", include_str!("ko/verbs.txt")),
+    ("watch.txt", include_str!("ko/watch.txt")),
     ("wishes.txt", include_str!("ko/wishes.txt")),
 ];
 

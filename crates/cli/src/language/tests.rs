@@ -370,6 +370,12 @@ hint: {hint}
 
 Not there
 없음
+
+did you mean `{word}`?
+`{word}`{|을} 찾으셨나요?
+
+`{verb} --help` lists all verbs
+명령어는 모두 `{verb} --help`에 있습니다
 ",
     ));
     for (english, korean) in [
@@ -395,6 +401,10 @@ Not there
             "x: 열지 못합니다\n  도움말: 그런 컨테이너가 없습니다",
         ),
         ("3 of 4 lefts", "4개 중 3개 남음"),
+        (
+            "hint: did you mean `stop`? `run --help` lists all verbs",
+            "도움말: `stop`을 찾으셨나요? 명령어는 모두 `run --help`에 있습니다",
+        ),
         ("what nobody knows", "what nobody knows"),
         ("", ""),
     ] {

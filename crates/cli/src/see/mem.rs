@@ -50,11 +50,12 @@ pub(crate) fn picture(target: &Target, before: &mut Before, canvas: &Canvas) -> 
 
 fn page(target: &Target, seen: &Look, canvas: &Canvas, all: bool, is_watched: bool) -> String {
     let heading = format!("The memory of {} ({})", target.title(), seen.now.name);
-    canvas.heading(&heading) + &match (&seen.now.counters, all) {
-        (Seen::Known(counters), false) => draw(seen, counters, canvas, is_watched),
-        (Seen::Known(_), true) => list(&seen.now, canvas),
-        _ => canvas.wrap("", nothing(&seen.now)),
-    }
+    canvas.heading(&heading)
+        + &match (&seen.now.counters, all) {
+            (Seen::Known(counters), false) => draw(seen, counters, canvas, is_watched),
+            (Seen::Known(_), true) => list(&seen.now, canvas),
+            _ => canvas.wrap("", nothing(&seen.now)),
+        }
 }
 
 fn see(process: &Process) -> Result<Memory> {

@@ -318,10 +318,7 @@ fn follows(
         }
         (Kind::Mnt, Some(false)) => {
             let root = |facts: &Facts| {
-                facts
-                    .root
-                    .known()
-                    .map_or_else(|| say("(hidden)"), |root| tame(&root.source))
+                facts.root.known().map_or_else(|| say("(hidden)"), |root| tame(&root.source))
             };
             format!(
                 "Each sees files of its own: / is {} for {a} and {} for {b}, unless a folder is mounted in both.",

@@ -136,9 +136,7 @@ fn words(answer: &Answer) -> String {
             words.iter().map(line).collect::<Vec<_>>().join(", ")
         }
         About::Parent if first == "0" => say("0: nobody who can be seen from here"),
-        About::Started => {
-            say(&format!("{} s after the machine", seconds(number.unwrap_or(0))))
-        }
+        About::Started => say(&format!("{} s after the machine", seconds(number.unwrap_or(0)))),
         About::CpuTime => {
             let ticks = |at: usize| words.get(at).and_then(|word| word.parse().ok()).unwrap_or(0);
             let (own, kernel) = (seconds(ticks(0)), seconds(ticks(1)));
@@ -156,9 +154,7 @@ fn words(answer: &Answer) -> String {
         About::Pids if words.len() > 1 => {
             say(&format!("{first} here, {} to itself", words.last().map_or("", String::as_str)))
         }
-        About::User => {
-            say(&format!("user {first}, acting as {}", words.get(1).map_or("?", |w| w)))
-        },
+        About::User => say(&format!("user {first}, acting as {}", words.get(1).map_or("?", |w| w))),
         About::Capabilities => say(&format!("{first}  (minibox caps spells them out)")),
         About::Seccomp => match first {
             "0" => say("0: no"),
@@ -167,7 +163,7 @@ fn words(answer: &Answer) -> String {
         },
         About::FileLimit => {
             say(&format!("{first}, and {} if it asks", words.get(1).map_or("?", |w| w)))
-        },
+        }
         About::StackLimit => kilo(first),
         _ => words.join(" "),
     };

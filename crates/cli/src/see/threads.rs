@@ -62,7 +62,8 @@ fn draw(target: &Target, seen: &Threads, canvas: &Canvas) -> String {
     let mut text = canvas.heading(&title);
     text += &canvas.wrap("", "A process is a container of threads. All of its threads share:");
     for (what, value) in shared(&seen.shared) {
-        text += &(output::shorten(&format!("  {}  {value}", output::pad(&what, 9)), canvas.width) + "\n");
+        text += &(output::shorten(&format!("  {}  {value}", output::pad(&what, 9)), canvas.width)
+            + "\n");
     }
     text += &canvas.wrap("", "Each has for itself a stack, registers, a signal mask and errno:");
     let (is_wide, has_time) = (canvas.width >= 120, canvas.width >= 100);
@@ -115,9 +116,7 @@ fn shared(shared: &Shared) -> Vec<(String, String)> {
         Seen::Absent => say("(none)"),
     };
     let files = match shared.files {
-        Seen::Known(count) => {
-            say(&format!("{count} open; what one closes is closed for all"))
-        }
+        Seen::Known(count) => say(&format!("{count} open; what one closes is closed for all")),
         Seen::Denied => say("(hidden)"),
         Seen::Absent => say("(none)"),
     };

@@ -98,9 +98,9 @@ fn draw_list(
             let mark = if at == watch.chosen { canvas.glyph("▶ ", "> ") } else { "  " };
             let use_of = match line.cpu {
                 Some(cpu) => format!("{:>4} %", cpu / 10_000),
-                None => line.status.to_owned(),
+                None => say(line.status),
             };
-            let tail = if line.status == "paused" { line.status.to_owned() } else { use_of };
+            let tail = if line.status == "paused" { say(line.status) } else { use_of };
             let room = width.saturating_sub(mark.width() + tail.width() + 1);
             let name = output::shorten(&line.name, room);
             let blanks =
