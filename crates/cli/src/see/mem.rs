@@ -152,7 +152,7 @@ fn label(kind: Kind, count: usize) -> &'static str {
         (Kind::File, _) => "files",
         (Kind::SharedMemory, _) => "shared memory",
         (Kind::Arena, _) => "threads' heaps",
-        (Kind::Anonymous, _) => "anonymous",
+        (Kind::Anonymous, _) => "anonymous memory",
         (Kind::Heap, _) => "heap",
         (Kind::Bss, _) => "bss: zero at first",
         (Kind::Data, _) => "data: variables",
@@ -165,7 +165,7 @@ fn label(kind: Kind, count: usize) -> &'static str {
 fn long_label(short: &str) -> &str {
     match short {
         "stack" => "stack: local variables, arguments",
-        "anonymous" => "anonymous: from mmap(2), no file",
+        "anonymous memory" => "anonymous: from mmap(2), no file",
         "heap" => "heap: what malloc(3) gives",
         "bss: zero at first" => "bss: globals that are zero at first",
         "data: variables" => "data: globals, statics",
