@@ -179,7 +179,7 @@ minibox events -f container=web --since 1h --until 0s",
     (
         "lab",
         "\
-minibox lab                              all lessons, and how far you have come
+minibox lab                              all lessons, and how far you are
 minibox lab process                      one of them",
     ),
     ("info", "minibox info --advice                    how to switch on what is missing"),
