@@ -438,6 +438,18 @@ pub fn default_signals() {
     (1..=64).for_each(default_signal);
 }
 
+/// sigaction(2) of one signal to a handler that does nothing. PARENT: unlike `SIG_IGN` it is not inherited by
+/// what is executed.
+pub fn outlive_signal(signal: c_int) {
+    extern "C" fn nothing(_: c_int) {}
+    // SAFETY: all zero is a sigaction without flags, mask and restorer.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as *const () as usize;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: `action` lives across the call, and its handler may run at any moment, since it does nothing.
+    unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+}
+
 fn set_blocked(mask: u64) -> Sys<()> {
     syscall!(
         "rt_sigprocmask",

@@ -740,12 +740,6 @@ pub(crate) struct LabArgs {
     pub rootfs: PathBuf,
     /// A lesson's name or number [default: all are listed]
     pub lesson: Option<String>,
-    /// What the lesson's shell calls before each prompt, and for its words
-    #[arg(long, hide = true, value_name = "WORD")]
-    pub tell: Option<String>,
-    /// What belongs to the word
-    #[arg(hide = true, requires = "tell", trailing_var_arg = true, allow_hyphen_values = true)]
-    pub words: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,9 @@
 //!
 //! - `<!-- until: job while_loop.py runs -->`: it is done when this is true on this machine, checks.rs;
 //! - `<!-- ask: box loop inside -->`: it is done when this is answered;
-//! - neither: it is done when it has been read;
+//! - both: it is done when this is answered while that is so; neither: when it has been read;
+//! - `<!-- needs: limits -->`: whoever may not limit anything here has only to read it;
+//! - `<!-- needs: job sh own pid -->`: without this it makes no sense, and its part begins anew;
 //! - a quote, `> …`, is a hint, shown one at a time to whoever asks;
 //! - `<!-- play: … -->`: what the test types where the shell blocks above are not enough;
 //!   `<!-- wrong: … -->`: what it types first, and what must not be taken for done.
@@ -35,20 +37,15 @@ pub(crate) struct Step {
     pub title: String,
     /// Markdown, without hints and comments.
     pub text: String,
-    pub task: Task,
+    /// What steps before it have made, and must still be so.
+    pub needs: Vec<Condition>,
+    /// All that is to become so.
+    pub until: Vec<Condition>,
+    /// What must be answered.
+    pub ask: Option<Question>,
+    /// Can it be done only by one who may make cgroups?
+    pub needs_limits: bool,
     pub hints: Vec<String>,
-}
-
-/// When a step is done.
-#[derive(Debug, Default)]
-pub(crate) enum Task {
-    /// When it has been read.
-    #[default]
-    Read,
-    /// When all of this is so.
-    Until(Vec<Condition>),
-    /// When this is answered.
-    Ask(Question),
 }
 
 impl Lesson {
@@ -96,11 +93,10 @@ impl Step {
     fn take(&mut self, line: &str, in_code: bool) -> Result<()> {
         let comment = line.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->"));
         match comment.and_then(|comment| comment.split_once(": ")) {
-            Some(("until", what)) => {
-                let all = what.split("; ").map(Condition::parse).collect::<Result<_>>()?;
-                self.task = Task::Until(all);
-            }
-            Some(("ask", what)) => self.task = Task::Ask(Question::parse(what)?),
+            Some(("until", what)) => self.until = Condition::parse_all(what)?,
+            Some(("ask", what)) => self.ask = Some(Question::parse(what)?),
+            Some(("needs", "limits")) => self.needs_limits = true,
+            Some(("needs", what)) => self.needs = Condition::parse_all(what)?,
             // The test's.
             Some(("play" | "wrong", _)) => {}
             Some((other, _)) => {

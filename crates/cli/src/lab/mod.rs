@@ -1,24 +1,30 @@
 //! `minibox lab`: lessons that are done in a terminal, with real commands.
 //!
 //! The student types into an ordinary shell, started here in a folder of the lesson's own. Whenever that
-//! shell is about to show its prompt it calls this program back, which looks whether the step is done and
-//! then shows the next one. So nothing stands between the student and the commands, and what is checked is
-//! the machine.
+//! shell is about to show its prompt it asks this process, which looks whether the step is done and then shows
+//! the next one. So nothing stands between the student and the commands, and what is checked is the machine.
+//!
+//! They talk through two named pipes that the shell holds open, and with the shell's own words only: so it
+//! works just the same in a shell that has gone into namespaces of its own and swapped its root.
 
 mod checks;
 mod lesson;
 mod page;
 
 use std::fs;
-use std::io::IsTerminal;
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use minibox_runtime::cgroup::{self, Layout};
 use minibox_runtime::state::Lock;
-use minibox_runtime::{Error, Result};
+use minibox_runtime::{Error, Result, sys};
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 use serde::{Deserialize, Serialize};
 
 use crate::args::LabArgs;
@@ -28,19 +34,65 @@ use crate::lifecycle;
 use crate::output;
 use crate::see::{Canvas, Style};
 use crate::store::{Store, make_private};
-use checks::{MARK, Room};
-use lesson::{Lesson, Step, Task};
+use checks::{Condition, MARK, Room};
+use lesson::{Lesson, Step};
 
 /// The lessons: name, English, Korean.
-const LESSONS: [(&str, &str, &str); 1] = [(
-    "process",
-    include_str!("../../../../docs/labs/en/3-process.md"),
-    include_str!("../../../../docs/labs/ko/3-process.md"),
-)];
+const LESSONS: [(&str, &str, &str); 8] = [
+    (
+        "cpu-and-ram",
+        include_str!("../../../../docs/labs/en/1-cpu-and-ram.md"),
+        include_str!("../../../../docs/labs/ko/1-cpu-and-ram.md"),
+    ),
+    (
+        "kernel-and-shell",
+        include_str!("../../../../docs/labs/en/2-kernel-and-shell.md"),
+        include_str!("../../../../docs/labs/ko/2-kernel-and-shell.md"),
+    ),
+    (
+        "process",
+        include_str!("../../../../docs/labs/en/3-process.md"),
+        include_str!("../../../../docs/labs/ko/3-process.md"),
+    ),
+    (
+        "threads",
+        include_str!("../../../../docs/labs/en/4-threads.md"),
+        include_str!("../../../../docs/labs/ko/4-threads.md"),
+    ),
+    (
+        "memory",
+        include_str!("../../../../docs/labs/en/5-memory.md"),
+        include_str!("../../../../docs/labs/ko/5-memory.md"),
+    ),
+    (
+        "namespaces",
+        include_str!("../../../../docs/labs/en/6-namespaces.md"),
+        include_str!("../../../../docs/labs/ko/6-namespaces.md"),
+    ),
+    (
+        "by-hand",
+        include_str!("../../../../docs/labs/en/7-by-hand.md"),
+        include_str!("../../../../docs/labs/ko/7-by-hand.md"),
+    ),
+    (
+        "break-it",
+        include_str!("../../../../docs/labs/en/8-break-it.md"),
+        include_str!("../../../../docs/labs/ko/8-break-it.md"),
+    ),
+];
 
 /// Programs that lie in a lesson's folder.
-const FILES: [(&str, &str); 1] =
-    [("while_loop.py", include_str!("../../../../rootfs/while_loop.py"))];
+const FILES: [(&str, &str); 9] = [
+    ("while_loop.py", include_str!("../../../../rootfs/while_loop.py")),
+    ("board.py", include_str!("../../../../docs/labs/files/board.py")),
+    ("count.py", include_str!("../../../../docs/labs/files/count.py")),
+    ("crew.py", include_str!("../../../../docs/labs/files/crew.py")),
+    ("fork_bomb.py", include_str!("../../../../docs/labs/files/fork_bomb.py")),
+    ("greeter.py", include_str!("../../../../docs/labs/files/greeter.py")),
+    ("memory.py", include_str!("../../../../docs/labs/files/memory.py")),
+    ("share.py", include_str!("../../../../docs/labs/files/share.py")),
+    ("whiteboard.py", include_str!("../../../../docs/labs/files/whiteboard.py")),
+];
 
 /// How far somebody has come, in the lesson's folder.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -53,10 +105,6 @@ struct Progress {
 
 /// `minibox lab`.
 pub(crate) fn lab(store: &Store, args: &LabArgs) -> Result<u8> {
-    if let Some(word) = &args.tell {
-        let answer: Vec<&str> = args.lesson.iter().chain(&args.words).map(String::as_str).collect();
-        return inside(store, word, &answer.join(" "));
-    }
     let Some(asked) = &args.lesson else {
         output::print(&list(store)?);
         return Ok(0);
@@ -193,72 +241,131 @@ fn furnish(folder: &Path, rootfs: &Path) -> Result<()> {
     std::os::unix::fs::symlink(rootfs, &link).map_err(|e| Error::of_io("make", &link, &e))
 }
 
-/// The student's shell. It is told whom to call before each prompt.
+/// Where the student's shell asks, and where it hears.
+const PIPES: [&str; 2] = ["questions", "replies"];
+/// What ends the teacher.
+const END: &str = "end";
+
+/// The student's shell, and beside it the teacher whom it asks before each prompt.
 fn run_shell(store: &Store, lesson: &Lesson, folder: &Path) -> Result<()> {
     let own = generate::own_path()?;
+    for name in PIPES {
+        let path = folder.join(name);
+        let _ = fs::remove_file(&path);
+        mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map_err(|e| Error::of_io("make", &path, &e.into()))?;
+    }
     let rc = folder.join("shell");
-    let call = format!("command {} lab --tell", output::shell_word(&own.to_string_lossy()));
-    let script = format!(
-        "PS1='$({call} prompt)'\n\
-         answer() {{ {call} answer \"$@\"; }}\nhint() {{ {call} hint; }}\nagain() {{ {call} again; }}\n\
-         next() {{ {call} next; }}\nunset PROMPT_COMMAND\n"
-    );
-    fs::write(&rc, script).map_err(|e| Error::of_io("write", &rc, &e))?;
+    fs::write(&rc, SHELL).map_err(|e| Error::of_io("write", &rc, &e))?;
+    let [mut questions, replies] =
+        [open_pipe(folder, PIPES[0], 0)?, open_pipe(folder, PIPES[1], libc::O_NONBLOCK)?];
+    let heard = questions.try_clone().map_err(|e| Error::of_io("open", folder, &e))?;
     let has_bash = Path::new("/bin/bash").exists();
     let mut shell = Command::new(if has_bash { "/bin/bash" } else { "/bin/sh" });
     if has_bash {
         shell.arg("--rcfile").arg(&rc);
     }
     shell.arg("-i").current_dir(folder).env("ENV", &rc).env(MARK, folder);
-    shell.env("MINIBOX_LAB_LESSON", lesson.name).env("HISTFILE", "/dev/null");
+    shell.env("HISTFILE", "/dev/null").env_remove("MINIBOX_LAB_OPEN");
     shell.env("MINIBOX_LANG", language::chosen().name());
     // Where minibox was not found by PATH, the lessons' commands are to find it all the same.
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&folders).collect();
     folders.extend(own.parent().map(Path::to_owned));
+    // Where pivot_root(8) lies, which a plain user's PATH may leave out.
+    folders.extend(["/usr/sbin".into(), "/sbin".into()]);
     if let Ok(path) = std::env::join_paths(folders) {
         shell.env("PATH", path);
     }
     shell.env("MINIBOX_RUN_DIR", &store.run).env("MINIBOX_DATA_DIR", &store.data);
-    // The shell takes the terminal for itself and gives it back at its end, so Ctrl-C never comes here.
-    shell.status().map(drop).map_err(|e| Error::of_io("start", "/bin/sh".as_ref(), &e))
+    // A terminal that is closed ends the shell, and then there is something left to do here.
+    sys::outlive_signal(libc::SIGHUP);
+    std::thread::scope(|scope| {
+        scope.spawn(|| teach(&Room { store, folder }, lesson, heard, replies));
+        // The shell takes the terminal for itself and gives it back at its end, so Ctrl-C never comes here.
+        let ran = shell.status().map_err(|e| Error::of_io("start", "/bin/sh".as_ref(), &e));
+        let _ = writeln!(questions, "{END}");
+        ran.map(drop)
+    })
 }
 
-/// What the shell's words do, and its prompt: called in the lesson's shell.
-fn inside(store: &Store, word: &str, answer: &str) -> Result<u8> {
-    let name = std::env::var("MINIBOX_LAB_LESSON").unwrap_or_default();
-    let lesson = find(&name)?;
-    let folder = place(store, lesson.name);
-    let room = Room { store, folder: &folder };
-    let mut progress = load(&folder).unwrap_or_default();
+/// What the student's shell reads first, and every `sh` that is started in it: by a descriptor, so that it is
+/// in reach wherever the root is.
+const SHELL: &str = r#"if [ -z "$MINIBOX_LAB_OPEN" ]; then
+    exec 7<shell 8<>questions 9<>replies
+    export MINIBOX_LAB_OPEN=yes ENV=/proc/self/fd/7
+fi
+teacher() { (printf '%s\n' "$*" >&8; IFS= read -r reply <&9; printf %s "$reply"); }
+answer() { teacher answer "$@"; }
+hint() { teacher hint; }
+again() { teacher again; }
+next() { teacher next; }
+unset PROMPT_COMMAND
+PS1='$(teacher prompt)'
+"#;
+
+/// For both directions, so that neither opening nor reading waits for, or ends with, the other side.
+fn open_pipe(folder: &Path, name: &str, flags: i32) -> Result<fs::File> {
+    let path = folder.join(name);
+    let mut options = fs::OpenOptions::new();
+    let opened = options.read(true).write(true).custom_flags(flags).open(&path);
+    opened.map_err(|e| Error::of_io("open", &path, &e))
+}
+
+/// Hears what the shell asks, a line each, and replies with a line.
+fn teach(room: &Room<'_>, lesson: &Lesson, questions: fs::File, mut replies: fs::File) {
+    for line in BufReader::new(questions).lines().map_while(std::result::Result::ok) {
+        if line == END {
+            break;
+        }
+        let (word, answer) = line.split_once(' ').unwrap_or((&line, ""));
+        let reply = reply(room, lesson, word, answer).unwrap_or_else(|error| {
+            output::error(&error);
+            String::new()
+        });
+        // Whoever pressed Ctrl-C has not heard the last one.
+        while replies.read(&mut [0; 512]).is_ok_and(|count| count > 0) {}
+        let _ = writeln!(replies, "{reply}");
+    }
+}
+
+/// What the shell's words do, and its prompt.
+fn reply(room: &Room<'_>, lesson: &Lesson, word: &str, answer: &str) -> Result<String> {
+    let folder = room.folder;
+    let mut progress = load(folder).unwrap_or_default();
     let canvas = Canvas::of_stderr();
     let Some(step) = lesson.steps.get(progress.step) else {
-        match word {
-            "prompt" => output::print(&prompt(&lesson, &progress)),
-            _ => tell(&say("the lesson is done; `exit` leaves")),
+        if word != "prompt" {
+            tell(&say("the lesson is done; `exit` leaves"));
+            return Ok(String::new());
         }
-        return Ok(0);
+        return Ok(prompt(lesson, &progress));
     };
+    let are_so =
+        |all: &[Condition]| is_soon(room, || all.iter().all(|condition| condition.holds(room)));
     match word {
         "prompt" => {
-            if let Task::Until(all) = &step.task
-                && is_soon(|| all.iter().all(|condition| condition.holds(&room)))
-            {
-                advance(&lesson, &mut progress, &folder, &canvas)?;
+            if step.ask.is_none() && !is_to_read(step) && are_so(&step.until) {
+                advance(lesson, &mut progress, folder, &canvas)?;
+            } else if !are_so(&step.needs) {
+                tell(&say("what this part had made is gone, so it begins anew"));
+                progress =
+                    Progress { step: lesson.start_of_part(progress.step), ..Progress::default() };
+                save(folder, &progress)?;
+                show(lesson, progress.step, &canvas);
             }
-            output::print(&prompt(&lesson, &progress));
+            return Ok(prompt(lesson, &progress));
         }
-        "answer" => match &step.task {
-            Task::Ask(question) if is_soon(|| question.is_answered_by(answer, &room)) => {
-                advance(&lesson, &mut progress, &folder, &canvas)?;
+        "answer" => match step.ask.as_ref().filter(|_| !is_to_read(step)) {
+            None => tell(&say("there is no question here; `again` repeats the step")),
+            Some(_) if answer.is_empty() => tell(&say("`answer WORD`: give the word too")),
+            Some(question) if !is_soon(room, || question.is_answered_by(answer, room)) => tell(
+                &say(&format!("{answer:?} is not it; `hint` helps, `again` repeats the question")),
+            ),
+            Some(_) if !are_so(&step.until) => {
+                tell(&say("that is right, but something is to be done first; `again` repeats it"));
             }
-            Task::Ask(_) if answer.is_empty() => tell(&say("`answer WORD`: give the word too")),
-            Task::Ask(_) => tell(&say(&format!(
-                "{answer:?} is not it; `hint` helps, `again` repeats the question"
-            ))),
-            Task::Until(_) | Task::Read => {
-                tell(&say("there is no question here; `again` repeats the step"));
-            }
+            Some(_) => advance(lesson, &mut progress, folder, &canvas)?,
         },
         "hint" => {
             match step.hints.get(progress.hints) {
@@ -269,28 +376,39 @@ fn inside(store: &Store, word: &str, answer: &str) -> Result<u8> {
                 None => tell(&say("that was the last hint; here they are from the first again")),
             }
             progress.hints = (progress.hints + 1) % (step.hints.len() + 1);
-            save(&folder, &progress)?;
+            save(folder, &progress)?;
         }
-        "again" => show(&lesson, progress.step, &canvas),
-        "next" => match step.task {
-            Task::Read => advance(&lesson, &mut progress, &folder, &canvas)?,
-            Task::Until(_) | Task::Ask(_) => {
-                tell(&say("this step wants something to be done first; `hint` helps"));
-            }
-        },
+        "again" => show(lesson, progress.step, &canvas),
+        "next" if is_to_read(step) => advance(lesson, &mut progress, folder, &canvas)?,
+        "next" => tell(&say("this step wants something to be done first; `hint` helps")),
         _ => {}
     }
-    Ok(0)
+    Ok(String::new())
 }
 
-/// Is it so, or will it be in a moment? What was typed has just been done, and a process changes its state.
-fn is_soon(is_so: impl Fn() -> bool) -> bool {
-    let deadline = Instant::now() + Duration::from_millis(250);
+/// Is there nothing to be done, or nothing that this user can do?
+fn is_to_read(step: &Step) -> bool {
+    (step.until.is_empty() && step.ask.is_none()) || (step.needs_limits && !may_limit())
+}
+
+fn may_limit() -> bool {
+    cgroup::is_writable(&Layout::detect())
+}
+
+/// Is it so, or will it be in a moment? What was typed has just been done, and a process changes its state;
+/// one that was just started needs a little longer.
+fn is_soon(room: &Room<'_>, is_so: impl Fn() -> bool) -> bool {
+    let begin = Instant::now();
     while !is_so() {
-        if Instant::now() >= deadline {
+        let millis = begin.elapsed().as_millis();
+        if millis >= 2000 || (millis >= 250 && !room.is_something_new()) {
             return false;
         }
         std::thread::sleep(Duration::from_millis(25));
+    }
+    if begin.elapsed().as_millis() >= 25 {
+        // It may be about to say something, which is to be read first.
+        std::thread::sleep(Duration::from_millis(150));
     }
     true
 }
@@ -303,9 +421,10 @@ fn advance(lesson: &Lesson, progress: &mut Progress, folder: &Path, canvas: &Can
     progress.is_finished = progress.step == lesson.steps.len();
     save(folder, progress)?;
     if progress.is_finished {
-        tell(&say(
+        let end = say(
             "That was the whole lesson. Look around as long as you like; `exit` leaves, and takes away what was started.",
-        ));
+        );
+        tell(&page::page(&end, canvas));
     } else {
         show(lesson, progress.step, canvas);
     }
@@ -327,17 +446,21 @@ fn tell(text: &str) {
 
 /// A step's text.
 fn show(lesson: &Lesson, number: usize, canvas: &Canvas) {
-    let Some(Step { opening, title, text, task, .. }) = lesson.steps.get(number) else { return };
+    let Some(step) = lesson.steps.get(number) else { return };
+    let Step { opening, title, text, ask, .. } = step;
     let mut shown = String::from("\n");
     if !opening.is_empty() {
         shown += &(page::page(opening, canvas) + "\n");
     }
     let title = canvas.paint(Style::Bold, &format!("{}. {title}", number + 1));
     shown += &format!("{title}\n\n{}", page::page(text, canvas));
-    let what_now = match task {
-        Task::Read => say("(`next` goes on)"),
-        Task::Ask(_) => say("(`answer WORD` answers)"),
-        Task::Until(_) => String::new(),
+    let what_now = match ask {
+        _ if is_to_read(step) && step.needs_limits => say(
+            "(this user may not set limits on this machine, so this step is only to be read; `next` goes on)",
+        ),
+        _ if is_to_read(step) => say("(`next` goes on)"),
+        Some(_) => say("(`answer WORD` answers)"),
+        None => String::new(),
     };
     if !what_now.is_empty() {
         shown += &format!("\n{}\n", canvas.paint(Style::Dim, &what_now));

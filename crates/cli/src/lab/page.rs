@@ -117,7 +117,10 @@ impl Page<'_> {
                 (line, width) = (self.indents.1.clone(), self.indents.1.width());
             }
             for (word, style) in &words[at..end] {
-                line += &style.map_or(word.clone(), |style| self.canvas.paint(style, word));
+                let bare = word.trim_end();
+                line += &style.map_or(bare.to_owned(), |style| self.canvas.paint(style, bare));
+                // Outside of the colour, so that it goes where it ends a line.
+                line += &word[bare.len()..];
             }
             width += whole;
             is_first = false;
