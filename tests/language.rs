@@ -103,6 +103,7 @@ fn errors_hints_and_questions_are_korean() {
     korean(&sandbox, &name).ok();
     for (args, expected) in [
         (&["frobnicate"][..], "\"frobnicate\"라는 명령어가 없습니다"),
+        (&["stopp"], "힌트: `stop`을 찾으셨나요? 명령어는 모두 `minibox --help`에 있습니다"),
         (&["imags"], "힌트: 명령어는 모두 `minibox --help`에 있습니다"),
         (&["run"], "run에는 ROOTFS가 필요합니다"),
         (&["run", "--name"], "--name에는 값이 필요합니다"),
@@ -198,6 +199,76 @@ fn wide_letters_stay_aligned() {
         for line in help.lines() {
             assert!(width(line) <= 80, "{line} is wider than its terminal");
         }
+    }
+}
+
+/// Where the part of `line` behind `mark` begins to be written.
+fn column_behind(line: &str, mark: &str) -> Option<usize> {
+    let rest = line.split_once(mark)?.1.trim_start();
+    Some(width(line) - width(rest))
+}
+
+/// Several, and all the same.
+#[track_caller]
+fn are_aligned(columns: impl Iterator<Item = usize>, text: &str) {
+    let columns: Vec<usize> = columns.collect();
+    assert!(columns.len() > 1 && columns.iter().all(|column| *column == columns[0]), "{text}");
+}
+
+#[test]
+fn views_are_korean() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let rootfs = sandbox.rootfs();
+        let work = ["run", "-d", "--name", "web", &rootfs, "sh", "-c", "sleep 1000 & wait"];
+        korean(&sandbox, &work).ok();
+        korean(&sandbox, &["run", "--name", "bad", &rootfs, "sh", "-c", "exit 3"]).code(3);
+        for args in [
+            &["ns", "web"][..],
+            &["ns", "web", "self"],
+            &["threads", "web"],
+            &["mem", "web"],
+            &["mem", "--all", "web"],
+            &["proc", "web"],
+            &["proc", "web", "status"],
+            &["proc", "web", "stat"],
+            &["proc", "web", "limits"],
+            &["proc", "web", "smaps_rollup"],
+            &["mounts", "web"],
+            &["mounts", "self"],
+            &["net", "web"],
+            &["net", "self"],
+            &["caps", "web"],
+            &["seccomp", "web"],
+            &["why", "web"],
+            &["why", "bad"],
+        ] {
+            let (english, foreign) = (sandbox.call(args), korean(&sandbox, args));
+            has_no_english(foreign.ok());
+            assert!(foreign.stdout.contains(is_hangul), "{args:?} {foreign:?}");
+            assert!(!english.ok().contains(is_hangul), "{english:?}");
+            if args != ["why", "bad"] {
+                let json = korean(&sandbox, &[args, &["--format", "json"]].concat());
+                assert!(!json.ok().contains(is_hangul), "{json:?}");
+            }
+        }
+        // Above stand the command lines of others.
+        let tree = korean(&sandbox, &["tree", "web"]);
+        let (_, told) = tree.ok().split_once("\n\n").expect("a sentence below");
+        assert!(told.contains("같은 프로세스입니다"), "{tree:?}");
+        has_no_english(told);
+        let text = korean(&sandbox, &["proc", "web"]).stdout;
+        are_aligned(text.lines().filter_map(|line| column_behind(line, "나요?  ")), &text);
+        let text = korean(&sandbox, &["ns", "web"]).stdout;
+        are_aligned(text.lines().filter_map(|line| column_behind(line, "자기 것  ")), &text);
+        let text = korean(&sandbox, &["threads", "web"]).stdout;
+        let labels = ["  메모리  ", "  프로그램  ", "  폴더  "];
+        let labels = labels
+            .map(|label| text.lines().find_map(|line| column_behind(line, label)).expect("a line"));
+        are_aligned(labels.into_iter(), &text);
+        let text = korean(&sandbox, &["mem", "web"]).stdout;
+        let edges = text.lines().filter(|line| line.ends_with('B'));
+        are_aligned(edges.map(width), &text);
     }
 }
 
