@@ -56,7 +56,7 @@ fn all_help_is_korean() {
         let ran = korean(&sandbox, &page);
         let text = ran.ok();
         has_no_english(text);
-        for left in ["Usage", "Options:", "[default", "[env", "[alias", "Print help", "Examples"] {
+        for left in ["Usage:", "Options:", "[default", "[env", "[alias", "Print help", "Examples"] {
             assert!(!text.contains(left), "{left} in {text}");
         }
         assert!(text.contains("사용법: minibox") && text.contains("옵션:"), "{text}");
