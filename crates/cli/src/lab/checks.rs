@@ -114,8 +114,9 @@ fn subject(text: &str) -> Result<(Subject, &str)> {
         "shell" => (Subject::Shell, rest),
         "machine" => (Subject::Machine, rest),
         _ => {
-            let what = "begins with no `job WORD`, `box NAME`, `file NAME`, `shell`, `machine`";
-            return Err(Error::new(format!("{text:?} {what}")));
+            return Err(Error::new(format!(
+                "{text:?} begins with no `job WORD`, `box NAME`, `file NAME`, `shell`, `machine`"
+            )));
         }
     })
 }

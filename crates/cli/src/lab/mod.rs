@@ -291,18 +291,7 @@ fn run_shell(store: &Store, lesson: &Lesson, folder: &Path) -> Result<()> {
 
 /// What the student's shell reads first, and every `sh` that is started in it: by a descriptor, so that it is
 /// in reach wherever the root is.
-const SHELL: &str = r#"if [ -z "$MINIBOX_LAB_OPEN" ]; then
-    exec 7<shell 8<>questions 9<>replies
-    export MINIBOX_LAB_OPEN=yes ENV=/proc/self/fd/7
-fi
-teacher() { (printf '%s\n' "$*" >&8; IFS= read -r reply <&9; printf %s "$reply"); }
-answer() { teacher answer "$@"; }
-hint() { teacher hint; }
-again() { teacher again; }
-next() { teacher next; }
-unset PROMPT_COMMAND
-PS1='$(teacher prompt)'
-"#;
+const SHELL: &str = include_str!("shell");
 
 /// For both directions, so that neither opening nor reading waits for, or ends with, the other side.
 fn open_pipe(folder: &Path, name: &str, flags: i32) -> Result<fs::File> {
