@@ -315,7 +315,7 @@ fn run(words: &[String]) -> String {
         Ok(mut command) => command.status(),
         Err(error) => return error.what,
     };
-    output::print(&format!("\n{}", say("Enter goes back to watch.")));
+    output::print(&format!("\n{}\n", say("Enter goes back to watch.")));
     let _ = std::io::stdin().read_line(&mut String::new());
     match status {
         Ok(_) => String::new(),
