@@ -357,18 +357,19 @@ fn must_be_over(container: &Container) -> Result<()> {
 /// `minibox rm`.
 pub(crate) fn rm(store: &Store, args: &RmArgs) -> u8 {
     output::for_each(&args.names.containers, |name| {
-        remove(store, name, args.force, args.volumes)?;
-        output::print(&format!("{name}\n"));
+        if remove(store, name, args.force, args.volumes)? {
+            output::print(&format!("{name}\n"));
+        }
         Ok(())
     })
 }
 
-/// Removes a container, and ends it first where `force`.
-pub(crate) fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> Result<()> {
+/// Removes a container, and ends it first where `force`; false where somebody else has, or there is none.
+pub(crate) fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> Result<bool> {
     let mut container = match living::find(store, name) {
         Ok(container) => container,
         Err(_) if force && store.find(name).is_err() => {
-            return store.wait_for_removal(name);
+            return store.wait_for_removal(name).map(|()| false);
         }
         Err(error) => return Err(error),
     };
@@ -377,7 +378,7 @@ pub(crate) fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> R
     } else if container.status() != Status::Created {
         match halt(store, &container.record.id, Halted::User)? {
             Some(now) => container = now,
-            None => return store.wait_for_removal(name),
+            None => return store.wait_for_removal(name).map(|()| false),
         }
     }
     if let Some((pid, pidfd)) = container.hold()? {
@@ -415,5 +416,5 @@ pub(crate) fn remove(store: &Store, name: &str, force: bool, volumes: bool) -> R
         // Its keeper removes it, or another rm.
         store.wait_for_removal(&container.record.name)?;
     }
-    Ok(())
+    Ok(true)
 }
