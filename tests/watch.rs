@@ -24,7 +24,7 @@ fn at_any_size_it_shows_whom_it_is_about() {
             let mut terminal = watch(&sandbox, (rows, columns));
             let size = (rows, columns);
             terminal.shows_screen(size, "list, meters, tree", |screen| {
-                ["2 containers, 1 of them alive", "▶ web", "ended", "CPU", "RAM", &pid]
+                ["containers: 2, alive: 1", "▶ web", "ended", "CPU", "RAM", &pid]
                     .iter()
                     .all(|text| screen.contains(text))
             });

@@ -98,15 +98,19 @@ fn draw(which: Which, seen: &Tree, canvas: &Canvas) -> String {
     };
     let mut heading = vec![String::from("HOST PID")];
     heading.extend(inside);
-    heading.extend(["STATE", "CPU", "CONTAINER", "PROCESS"].map(str::to_owned));
-    let count = heading.len();
+    let first = heading.len();
+    // Where there is little room the programs need it most.
+    let between: &[&str] =
+        if canvas.width < 64 { &["STATE"] } else { &["STATE", "CPU", "CONTAINER"] };
+    heading.extend(between.iter().chain(&["PROCESS"]).map(ToString::to_string));
     let mut rows = vec![heading];
     for (node, branch) in seen.processes.iter().zip(branches(&seen.processes, canvas)) {
         let mut row: Vec<String> = node.entry.pids.iter().map(ToString::to_string).collect();
-        row.resize(count - 4, String::new());
-        let container = node.container.as_deref().unwrap_or_default();
-        row.extend([word(node.entry.state), clock(node.entry.cpu_ms)]);
-        row.extend([output::shorten(container, 20), branch + &command(node)]);
+        row.resize(first, String::new());
+        let container = output::shorten(node.container.as_deref().unwrap_or_default(), 20);
+        let about = [word(node.entry.state), clock(node.entry.cpu_ms), container];
+        row.extend(about.into_iter().take(between.len()));
+        row.push(branch + &command(node));
         rows.push(row);
     }
     let mut text = String::new();

@@ -19,11 +19,14 @@ use crate::args::WatchArgs;
 use crate::generate;
 use crate::language::say;
 use crate::output;
-use crate::see::{Canvas, find, interval, mem, ns, stats, threads, tree, why};
+use crate::see::{Canvas, Target, find, interval, mem, ns, stats, threads, tree, why};
 use crate::store::{Container, Status, Store};
 
 /// Readings of a meter that are kept: as many as are ever drawn.
 const HISTORY: usize = 60;
+
+/// Lines below a view from which on the next one is shown there, too.
+const ROOM_FOR_ANOTHER: usize = 16;
 
 /// What is shown of the chosen container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,16 +198,34 @@ impl Watch<'_> {
         };
         let is_alive = self.lines[self.chosen].cpu.is_some();
         let drawn = if is_alive {
-            find(self.store, &name).and_then(|target| match self.view {
-                View::Tree => Ok(tree::picture(self.store, &target, canvas)),
-                View::Namespaces => ns::picture(self.store, &target, canvas),
-                View::Memory => mem::picture(&target, &mut self.memory, canvas),
-                View::Threads => threads::picture(&target, canvas),
-            })
+            find(self.store, &name).and_then(|target| self.draw_views(&target, canvas))
         } else {
             why::picture(self.store, &name, canvas)
         };
         drawn.unwrap_or_else(|error| canvas.wrap("", &say(&error.what)))
+    }
+
+    /// The chosen view, and where it leaves room the next ones below it.
+    fn draw_views(&mut self, target: &Target, canvas: &Canvas) -> Result<String> {
+        let first = VIEWS.iter().position(|(view, _)| *view == self.view).unwrap_or(0);
+        let mut text = String::new();
+        for (view, name) in VIEWS.iter().cycle().skip(first).take(VIEWS.len()) {
+            let room = canvas.height.saturating_sub(text.lines().count());
+            if !text.is_empty() {
+                if room < ROOM_FOR_ANOTHER {
+                    break;
+                }
+                text += &screen::rule(name, canvas);
+            }
+            let canvas = &Canvas { height: room.saturating_sub(1), ..*canvas };
+            text += &match view {
+                View::Tree => tree::picture(self.store, target, canvas),
+                View::Namespaces => ns::picture(self.store, target, canvas)?,
+                View::Memory => mem::picture(target, &mut self.memory, canvas)?,
+                View::Threads => threads::picture(target, canvas)?,
+            };
+        }
+        Ok(text)
     }
 
     fn hear(&mut self, key: KeyEvent) -> Wish {

@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 use super::{Line, VIEWS, Watch};
 use crate::language::say;
 use crate::output;
-use crate::see::Canvas;
+use crate::see::{Canvas, Style as Weight};
 use crate::size;
 
 /// Columns of the list.
@@ -39,8 +39,7 @@ pub(super) fn draw(watch: &Watch<'_>, canvas: &Canvas, frame: &mut Frame<'_>) {
     let [title, meters, tabs, body, said, keys] = Layout::vertical(rows).areas(frame.area());
     let style = Painter { colours: canvas.colours };
     let runs = watch.lines.iter().filter(|line| line.cpu.is_some()).count();
-    let heading =
-        say(&format!("minibox watch: {} containers, {runs} of them alive", watch.lines.len()));
+    let heading = say(&format!("minibox watch: containers: {}, alive: {runs}", watch.lines.len()));
     put(frame, title, Text::styled(heading, BOLD));
     draw_meters(watch, canvas, style, frame, meters);
     draw_tabs(watch, frame, tabs);
@@ -125,6 +124,13 @@ fn draw_tabs(watch: &Watch<'_>, frame: &mut Frame<'_>, area: Rect) {
         spans.extend([Span::styled(text, look), Span::raw(" ")]);
     }
     put(frame, area, Text::from(spans));
+}
+
+/// A line between two views, with the name of the second.
+pub(super) fn rule(name: &str, canvas: &Canvas) -> String {
+    let line = canvas.glyph("─", "-");
+    let rest = line.repeat(canvas.width.saturating_sub(name.width() + 4));
+    canvas.paint(Weight::Dim, &format!("{line}{line} {name} {rest}")) + "\n"
 }
 
 /// CPU, memory and processes of the chosen one, each with what came before.
