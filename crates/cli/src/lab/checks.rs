@@ -352,16 +352,22 @@ impl Room<'_> {
 
     /// Was a process started just now, that may need a moment?
     pub(crate) fn is_something_new(&self) -> bool {
-        let asking = [nix::unistd::getppid().as_raw(), self.shell().unwrap_or_default()];
+        const PF_FORKNOEXEC: u32 = 0x40;
+        let stat = |pid: i32| process::open(pid).ok()?.stat().ok();
+        // The shell is not, nor what it makes of itself to ask for its prompt.
+        let shell = self.shell().and_then(stat);
+        let is_shell = |name: &str| shell.as_ref().is_some_and(|shell| shell.comm == name);
         let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
         let now: Option<u64> =
             uptime.split(' ').next().and_then(|text| text.replace('.', "").parse().ok());
         let is_new = |pid: i32| {
+            let stat = stat(pid)?;
+            let is_asking = stat.flags & PF_FORKNOEXEC != 0 && is_shell(&stat.comm);
             // Both are hundredths of a second: so for every program on Linux, proc_pid_stat(5).
-            let begin = process::open(pid).ok()?.stat().ok()?.starttime;
-            Some(now? < begin + 150)
+            Some(now? < stat.starttime + 150 && !is_asking)
         };
-        let mut others = self.processes().into_iter().filter(|pid| !asking.contains(pid));
+        let shell = shell.as_ref().map(|shell| shell.pid);
+        let mut others = self.processes().into_iter().filter(|pid| Some(*pid) != shell);
         others.any(|pid| is_new(pid).unwrap_or(false))
     }
 
