@@ -110,7 +110,7 @@ pub(crate) fn write_state(store: &Store, id: &str, init: ProcessId) -> Result<()
     let gone = || Error::new("/proc does not show this very process");
     let state = State {
         init,
-        boot_id: state::boot_id(),
+        boot_id: state::boot_id().to_owned(),
         keeper: ProcessId::of(std::process::id() as i32).ok_or_else(gone)?,
     };
     state::save(&store.run_folder(id).join("state.json"), &state)

@@ -30,6 +30,7 @@ pub mod memory;
 pub mod mounts;
 pub mod namespaces;
 pub mod network;
+mod parallel;
 pub mod process;
 pub mod processes;
 pub mod seccomp;

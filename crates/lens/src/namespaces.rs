@@ -1,6 +1,6 @@
 //! The namespaces of a process, namespaces(7): which, with whom, and what there is in them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -10,7 +10,8 @@ use procfs::process::Process;
 use serde::Serialize;
 
 use crate::guide::text;
-use crate::processes::{self, Entry, inode, numbers};
+use crate::parallel;
+use crate::processes::{self, inode, numbers};
 use crate::seen::{must, seen};
 use crate::tree::{Known, containers};
 use crate::{Error, Result, Seen, sys};
@@ -193,7 +194,17 @@ pub fn of(process: &Process, known: &[Known]) -> Result<Namespaces> {
     }
     let all = processes::all_in_short();
     let names = containers(&all, known);
-    let namespaces = Kind::ALL.map(|kind| namespace(pid, kind, &all, &names)).to_vec();
+    let links = parallel::each(&all, |entry| {
+        Kind::ALL.map(|kind| match (kind, &entry.mount_namespace) {
+            (Kind::Mnt, known @ (Seen::Known(_) | Seen::Denied)) => known.clone(),
+            _ => inode(entry.pid, kind.name()),
+        })
+    });
+    let of_kind = |(number, kind)| {
+        let links = links.iter().map(|links: &[Seen<u64>; 8]| &links[number]);
+        namespace(pid, kind, all.iter().map(|entry| names.get(&entry.pid)).zip(links))
+    };
+    let namespaces = Kind::ALL.into_iter().enumerate().map(of_kind).collect();
     let myself = must(std::process::id() as i32, "/proc", Process::new(std::process::id() as i32))?;
     let found = Namespaces { namespaces, facts: facts(process), host: facts(&myself) };
     // What was read by number counts only where the number is still the held process's.
@@ -201,22 +212,22 @@ pub fn of(process: &Process, known: &[Known]) -> Result<Namespaces> {
     Ok(found)
 }
 
-fn namespace(pid: i32, kind: Kind, all: &[Entry], names: &HashMap<i32, String>) -> Namespace {
-    let inode = |pid| inode(pid, kind.name());
-    let theirs = inode(pid);
+/// `others` are all processes, each with the container it belongs to and the namespace it is in.
+fn namespace<'a>(
+    pid: i32,
+    kind: Kind,
+    others: impl Iterator<Item = (Option<&'a String>, &'a Seen<u64>)>,
+) -> Namespace {
+    let theirs = inode(pid, kind.name());
     let hosts = processes::hosts(kind.name());
     let (mut containers, mut processes, mut outside_containers, mut hidden) =
         (BTreeSet::new(), 0, 0, 0);
-    for entry in all {
-        let seen = match (kind, &entry.mount_namespace) {
-            (Kind::Mnt, known @ (Seen::Known(_) | Seen::Denied)) => known.clone(),
-            _ => inode(entry.pid),
-        };
-        match seen {
+    for (container, link) in others {
+        match link {
             Seen::Denied => hidden += 1,
-            seen if seen.known().is_some() && seen == theirs => {
+            Seen::Known(_) if *link == theirs => {
                 processes += 1;
-                match names.get(&entry.pid) {
+                match container {
                     Some(name) => drop(containers.insert(name.clone())),
                     None => outside_containers += 1,
                 }

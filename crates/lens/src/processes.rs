@@ -8,6 +8,7 @@ use procfs::process::Process;
 use serde::Serialize;
 
 use crate::Seen;
+use crate::parallel;
 
 /// A process, or one of its threads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -96,13 +97,14 @@ fn read_all(in_full: bool) -> Vec<Entry> {
     let mut pids: Vec<i32> =
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();
-    let mut buffer = vec![0; 8192];
     let hosts_files = hosts("mnt");
-    pids.into_iter().filter_map(|pid| read(pid, &hosts_files, in_full, &mut buffer)).collect()
+    let entries = parallel::each(&pids, |pid| read(*pid, &hosts_files, in_full));
+    entries.into_iter().flatten().collect()
 }
 
 /// `None` where it has ended meanwhile.
-fn read(pid: i32, hosts_files: &Seen<u64>, in_full: bool, buffer: &mut Vec<u8>) -> Option<Entry> {
+fn read(pid: i32, hosts_files: &Seen<u64>, in_full: bool) -> Option<Entry> {
+    let buffer = &mut vec![0; 8192];
     let process = Process::new(pid).ok()?;
     let stat = Stat::parse(&text(&process, "stat", buffer)?)?;
     let mut entry = Entry {

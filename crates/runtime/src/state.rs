@@ -1,10 +1,11 @@
 //! What is known of a living container: state.json, written atomically, and the lock around it.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
@@ -48,7 +49,10 @@ pub struct State {
 
 /// Process state letter and start time of `pid`.
 fn stat(pid: i32) -> Option<(char, u64)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // In one read: whoever lists a thousand containers asks this of each more than once.
+    let mut buffer = [0; 1024];
+    let count = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut buffer).ok()?;
+    let text = String::from_utf8_lossy(&buffer[..count]);
     // The name stands in parentheses and may itself contain some.
     let mut rest = text.rsplit_once(") ")?.1.split(' ');
     let state = rest.next()?.chars().next()?;
@@ -80,8 +84,12 @@ pub fn hold(id: ProcessId) -> Result<Option<OwnedFd>> {
 }
 
 /// The id of this boot.
-pub fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+pub fn boot_id() -> &'static str {
+    static ID: LazyLock<String> = LazyLock::new(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        text.trim().to_owned()
+    });
+    &ID
 }
 
 /// Writes `value` as JSON so that a reader sees the old file or the new one, never half of one. On a full
