@@ -3,17 +3,21 @@
 //! The pictures are those of `tree`, `ns`, `mem` and `threads`; here they stand beside the list of containers
 //! and their meters, and keys do what verbs do. What a key starts is minibox itself, as one would type it.
 
+mod keys;
 mod screen;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use minibox_runtime::{Error, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use nix::unistd::read;
 
 use crate::args::WatchArgs;
 use crate::generate;
@@ -21,6 +25,7 @@ use crate::language::say;
 use crate::output;
 use crate::see::{Canvas, Target, find, interval, mem, ns, stats, threads, tree, why};
 use crate::store::{Container, Status, Store};
+use keys::{Key, keys};
 
 /// Readings of a meter that are kept: as many as are ever drawn.
 const HISTORY: usize = 60;
@@ -117,9 +122,30 @@ pub(crate) fn watch(store: &Store, args: &WatchArgs) -> Result<u8> {
     ended.map(|()| 0)
 }
 
-/// Signals that end a process, told in a file instead: the terminal is to be given back first.
+/// Waits for keys, a signal or the end of `time`. A terminal that is gone is left.
+fn read_keys(signals: &SignalFd, time: Duration) -> Result<Vec<Key>> {
+    let stdin = std::io::stdin();
+    let mut fds = [stdin.as_fd(), signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    // Rounded up, or the last part of a millisecond would be spent asking.
+    let millis = time.as_micros().div_ceil(1000);
+    let waited = poll(&mut fds, PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX));
+    if !waited.is_ok_and(|count| count > 0) || fds[0].any() != Some(true) {
+        return Ok(Vec::new());
+    }
+    let mut buffer = [0; 1024];
+    match read(stdin.as_fd(), &mut buffer) {
+        Ok(0) | Err(Errno::EIO) => Ok(vec![Key::CtrlC]),
+        Ok(count) => Ok(keys(&buffer[..count])),
+        Err(Errno::EINTR | Errno::EAGAIN) => Ok(Vec::new()),
+        Err(errno) => Err(Error::new("cannot read from the terminal").errno(errno)),
+    }
+}
+
+/// Signals that end a process, and what says that the window changed, told in a file instead: the terminal is to
+/// be given back first.
 fn ask_for_signals() -> Result<SignalFd> {
-    let set: SigSet = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT].into_iter().collect();
+    let set: SigSet =
+        [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGWINCH].into_iter().collect();
     let failed = |errno| Error::new("cannot catch signals").errno(errno);
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).map_err(failed)?;
     SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)
@@ -140,18 +166,17 @@ impl Watch<'_> {
                 self.look()?;
                 next = Instant::now() + interval;
             }
-            if let Ok(Some(_)) = signals.read_signal() {
-                return Ok(());
+            while let Ok(Some(signal)) = signals.read_signal() {
+                // A new size of the window is known when it is drawn.
+                if signal.ssi_signo != Signal::SIGWINCH as u32 {
+                    return Ok(());
+                }
             }
             let canvas = Canvas::of_stdout();
             self.picture = self.draw_picture(&screen::right_of(&canvas));
             terminal.draw(|frame| screen::draw(self, &canvas, frame)).map_err(failed)?;
-            if !event::poll(next.saturating_duration_since(Instant::now())).map_err(failed)? {
-                continue;
-            }
-            // Whatever has come by now, before it is drawn anew.
-            while event::poll(Duration::ZERO).map_err(failed)? {
-                let Event::Key(key) = event::read().map_err(failed)? else { continue };
+            // All that has come by now, before it is drawn anew.
+            for key in read_keys(signals, next.saturating_duration_since(Instant::now()))? {
                 match self.hear(key) {
                     Wish::Nothing => {}
                     Wish::Leave => return Ok(()),
@@ -228,36 +253,30 @@ impl Watch<'_> {
         Ok(text)
     }
 
-    fn hear(&mut self, key: KeyEvent) -> Wish {
-        if key.kind == KeyEventKind::Release {
-            return Wish::Nothing;
-        }
+    fn hear(&mut self, key: Key) -> Wish {
         if let Some(name) = self.to_kill.take() {
             self.said.clear();
-            if matches!(key.code, KeyCode::Char('y' | 'Y' | 'K')) {
+            if matches!(key, Key::Letter('y' | 'Y' | 'K')) {
                 self.said = do_it(&["kill", &name]);
             }
             return Wish::Nothing;
         }
         self.said.clear();
         let last = self.lines.len().saturating_sub(1);
-        let is_ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
-        match key.code {
-            KeyCode::Char('c') if is_ctrl => return Wish::Leave,
-            KeyCode::Char('q') | KeyCode::Esc => return Wish::Leave,
-            KeyCode::Up | KeyCode::Char('k') => self.choose(self.chosen.saturating_sub(1)),
-            KeyCode::Down | KeyCode::Char('j') => self.choose((self.chosen + 1).min(last)),
-            KeyCode::Home => self.choose(0),
-            KeyCode::End => self.choose(last),
-            KeyCode::PageDown | KeyCode::Char(' ') => self.scroll = self.scroll.saturating_add(10),
-            KeyCode::PageUp => self.scroll = self.scroll.saturating_sub(10),
-            KeyCode::Tab | KeyCode::Right => self.turn(1),
-            KeyCode::BackTab | KeyCode::Left => self.turn(VIEWS.len() - 1),
-            KeyCode::Char(digit @ '1'..='4') => {
+        match key {
+            Key::CtrlC | Key::Escape | Key::Letter('q') => return Wish::Leave,
+            Key::Up | Key::Letter('k') => self.choose(self.chosen.saturating_sub(1)),
+            Key::Down | Key::Letter('j') => self.choose((self.chosen + 1).min(last)),
+            Key::Home => self.choose(0),
+            Key::End => self.choose(last),
+            Key::PageDown | Key::Letter(' ') => self.scroll = self.scroll.saturating_add(10),
+            Key::PageUp => self.scroll = self.scroll.saturating_sub(10),
+            Key::Tab | Key::Right => self.turn(1),
+            Key::BackTab | Key::Left => self.turn(VIEWS.len() - 1),
+            Key::Letter(digit @ '1'..='4') => {
                 self.show(VIEWS[digit as usize - '1' as usize].0);
             }
-            KeyCode::Char(letter) => return self.act(letter),
-            _ => {}
+            Key::Letter(letter) => return self.act(letter),
         }
         Wish::Nothing
     }
