@@ -126,3 +126,23 @@ fn those_that_come_and_go_are_followed() {
         assert_eq!(last, "two two");
     }
 }
+
+#[test]
+fn any_process_can_be_asked_for() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let id = sandbox.start(&["--name", "web"], &["sleep", "1000"]);
+        let pid = sandbox.pid("web").to_string();
+        let line = &lines(&sandbox, &[&pid])[0];
+        assert_eq!((&line["Container"], &line["Name"]), (&pid.into(), &"sleep".into()), "{line}");
+        assert_eq!(line["PIDs"], "1", "{line}");
+        // As if another runtime had started it: its cgroup has its id.
+        let (known, source) =
+            if caller.has_limits() { (id.as_str(), "cgroup") } else { ("--", "processes") };
+        assert_eq!((&line["ID"], &line["Source"]), (&known.into(), &source.into()), "{line}");
+        let own = &lines(&sandbox, &["self"])[0];
+        assert_eq!((&own["Source"], &own["NetIO"]), (&"processes".into(), &"-- / --".into()));
+    }
+    let sandbox = Sandbox::new(Caller::all()[0]);
+    sandbox.call(&["stats", "--no-stream", "999999999"]).code(125).says("no process 999999999");
+}

@@ -182,6 +182,11 @@ fn text<'a>(process: &Process, name: &str, buffer: &'a mut Vec<u8>) -> Option<Co
     }
 }
 
+/// The id by which a container runtime has named the cgroup of this process, where it has.
+pub fn container_id(process: &Process) -> Option<String> {
+    cgroup_id(&text(process, "cgroup", &mut vec![0; 8192])?)
+}
+
 /// Inode of a namespace of process `pid`, namespaces(7): the link reads `mnt:[4026531841]`.
 pub(crate) fn inode(pid: i32, kind: &str) -> Seen<u64> {
     let digits = |link: &Path| {
@@ -201,6 +206,12 @@ pub(crate) fn hosts(kind: &str) -> Seen<u64> {
         Seen::Denied => inode(std::process::id() as i32, kind),
         of_first => of_first,
     }
+}
+
+/// Is its network the host's, or may that not be known?
+pub fn is_on_hosts_network(process: &Process) -> bool {
+    let theirs = inode(process.pid(), "net");
+    theirs.known().is_none() || theirs == hosts("net")
 }
 
 /// NSpid of proc_pid_status(5).

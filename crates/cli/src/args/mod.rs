@@ -392,8 +392,8 @@ pub(crate) struct StatsArgs {
     pub no_trunc: bool,
     #[command(flatten)]
     pub format: FormatArgs,
-    /// Names or ids [default: all that run]
-    #[arg(value_name = "CONTAINER")]
+    /// Names or ids of containers, PIDs of any processes [default: all containers that run]
+    #[arg(value_name = "CONTAINER|PID")]
     pub containers: Vec<String>,
 }
 

@@ -124,6 +124,14 @@ fn who(namespace: &Namespace) -> String {
     }
 }
 
+/// What its / is.
+fn root(facts: &Facts) -> String {
+    let Some(root) = facts.root.known() else { return say("(hidden)") };
+    let (source, kind) = (tame(&root.source), &root.filesystem);
+    // Where it comes from, unless that says no more than what it is.
+    if source.is_empty() || source == *kind { kind.clone() } else { format!("{source} ({kind})") }
+}
+
 /// What it means here, today.
 fn meaning(namespace: &Namespace, pid: i32, seen: &Namespaces) -> String {
     let (facts, host, count) = (&seen.facts, &seen.host, namespace.processes);
@@ -168,17 +176,13 @@ fn meaning(namespace: &Namespace, pid: i32, seen: &Namespaces) -> String {
         }
         (Kind::Mnt, Some(is_own)) => {
             let (mounts, hosts) = (word(&facts.mounts), word(&host.mounts));
-            let root = facts.root.known();
-            let source = root.map_or_else(|| say("(hidden)"), |root| tame(&root.source));
-            let filesystem = root.map_or("?", |root| root.filesystem.as_str());
+            let source = root(facts);
             if is_own {
                 format!(
-                    "Its files hang on {mounts} mounts of its own; its / is {source} ({filesystem}). This host sees {hosts} mounts."
+                    "Its files hang on {mounts} mounts of its own; its / is {source}. This host sees {hosts} mounts."
                 )
             } else {
-                format!(
-                    "It sees the files of this host on {mounts} mounts; its / is {source} ({filesystem})."
-                )
+                format!("It sees the files of this host on {mounts} mounts; its / is {source}.")
             }
         }
         (Kind::Net, Some(true)) => format!(

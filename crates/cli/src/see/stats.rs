@@ -5,18 +5,19 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use minibox_lens::cgroup::{self, Pressure, Usage};
-use minibox_lens::{Seen, process};
+use minibox_lens::{Process, Seen, process, processes};
 use minibox_runtime::{Error, Result};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
-use super::{Canvas, show};
+use super::{Canvas, Target, find_process, show};
 use crate::args::StatsArgs;
 use crate::format::{Format, Row};
 use crate::living;
 use crate::output;
 use crate::size;
 use crate::store::{Container, Status, Store};
+use crate::template::Labels;
 use crate::views::top;
 
 /// From one look to the next.
@@ -42,7 +43,7 @@ struct Entry {
     name: String,
     /// Now, and a moment before; nothing where it does not run.
     samples: Option<(Sample, Sample)>,
-    labels: crate::template::Labels,
+    labels: Labels,
 }
 
 /// Docker's headings, and ours.
@@ -68,7 +69,9 @@ fn headings() -> Value {
 pub(crate) fn stats(store: &Store, args: &StatsArgs) -> Result<u8> {
     let format = Format::of_list(args.format.format.as_deref())?;
     for name in &args.containers {
-        living::find(store, name)?;
+        if find_process(store, name)?.is_none() {
+            living::find(store, name)?;
+        }
     }
     let mut last = HashMap::new();
     look(store, args, &mut last)?;
@@ -104,15 +107,20 @@ fn is_added_up(entry: &Entry) -> bool {
 
 /// All lines of this moment. What runs for the first time has no moment before: it is its own.
 fn look(store: &Store, args: &StatsArgs, last: &mut HashMap<String, Sample>) -> Result<Vec<Entry>> {
-    let mut containers = Vec::new();
+    let (mut containers, mut others) = (Vec::new(), Vec::new());
     if args.containers.is_empty() {
         for container in store.all() {
             containers.extend(living::up_to_date(store, container)?.map(|found| (None, found)));
         }
     } else {
-        // One that was removed meanwhile is left out.
-        let found = |name: &String| Some((Some(name.clone()), living::find(store, name).ok()?));
-        containers.extend(args.containers.iter().filter_map(found));
+        // One that has ended or was removed meanwhile is left out.
+        for name in &args.containers {
+            match find_process(store, name) {
+                Ok(Some(target)) => others.push((name.clone(), target)),
+                _ => containers
+                    .extend(living::find(store, name).ok().map(|c| (Some(name.clone()), c))),
+            }
+        }
     }
     let mut now = HashMap::new();
     let mut entries = Vec::new();
@@ -136,8 +144,40 @@ fn look(store: &Store, args: &StatsArgs, last: &mut HashMap<String, Sample>) -> 
             labels: record.settings.labels,
         });
     }
+    for (asked, target) in others {
+        let Some((key, entry)) = entry_of_process(args, &asked, &target, last) else { continue };
+        now.extend(entry.samples.as_ref().map(|(sample, _)| (key, sample.clone())));
+        entries.push(entry);
+    }
     *last = now;
     Ok(entries)
+}
+
+/// A process that minibox has not started: its container by another runtime's cgroup, or itself alone.
+fn entry_of_process(
+    args: &StatsArgs,
+    asked: &str,
+    target: &Target,
+    last: &HashMap<String, Sample>,
+) -> Option<(String, Entry)> {
+    let container = processes::container_id(&target.process);
+    let sample = sample_of_process(&target.process, container.is_some()).ok()?;
+    let key = target.pid.to_string();
+    let before = last.get(&key).unwrap_or(&sample).clone();
+    let length = if args.no_trunc { usize::MAX } else { 12 };
+    let id = container.map_or_else(|| String::from("--"), |id| id.chars().take(length).collect());
+    let name = output::on_one_line(&target.process.stat().ok()?.comm);
+    let samples = Some((sample, before));
+    Some((key, Entry { asked: asked.to_owned(), id, name, samples, labels: Labels::new() }))
+}
+
+fn sample_of_process(process: &Process, has_cgroup: bool) -> minibox_lens::Result<Sample> {
+    let host = cgroup::host_cpu().known().copied().unwrap_or(0);
+    let usage =
+        if has_cgroup { cgroup::folders(process)?.usage() } else { cgroup::of_process(process)? };
+    let is_own = !processes::is_on_hosts_network(process);
+    let network = cgroup::network(process)?.known().copied().filter(|_| is_own);
+    Ok(Sample { usage, has_cgroup, network, host })
 }
 
 /// What a meter shows of a container.
