@@ -15,7 +15,7 @@ use crate::terminal;
 use crate::userns;
 
 /// What the runtime is told beside config.json.
-pub(crate) fn choices(record: &Record, listening: Listening) -> Result<Choices> {
+pub(crate) fn choices(store: &Store, record: &Record, listening: Listening) -> Result<Choices> {
     let layer = record.layer.as_ref().filter(|_| !record.is_patchwork);
     Ok(Choices {
         layer: layer.map(|folder| Layer {
@@ -26,6 +26,8 @@ pub(crate) fn choices(record: &Record, listening: Listening) -> Result<Choices> 
         // Device nodes that the root filesystem brings along open nothing; those of /dev are our own.
         root_attributes: if record.settings.privileged { 0 } else { libc::MOUNT_ATTR_NODEV },
         console_size: terminal::size(),
+        id: record.id.clone(),
+        bundle: store.folder(&record.id),
         init: record.settings.init,
         map_root: userns::maps_mounts(record.id_map.as_ref()),
         listening,

@@ -255,6 +255,7 @@ fn linux(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> oci::Linux {
     let strings = |paths: &[&str]| Some(paths.iter().map(|&path| path.to_owned()).collect());
     linux.set_masked_paths(strings(&MASKED).filter(|_| wishes.privileges.masked));
     linux.set_readonly_paths(strings(&READONLY).filter(|_| wishes.privileges.masked));
+    linux.set_seccomp(wishes.privileges.seccomp.clone());
     linux.set_cgroups_path(place.cgroup.map(|path| PathBuf::from("/").join(path)));
     linux.set_resources(Some(resources(args, wishes, place)));
     if let Some(map) = &place.user.id_map {

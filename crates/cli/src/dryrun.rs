@@ -58,6 +58,7 @@ fn items_of(plan: &Plan, step: Step) -> usize {
         Step::ReadonlyRoot => plan.readonly_at_last.len(),
         Step::Rlimits => plan.process.rlimits.len(),
         Step::NoNewPrivileges => usize::from(plan.process.no_new_privs),
+        Step::Seccomp => usize::from(plan.process.seccomp.is_some()),
         Step::Guard => usize::from(plan.process.die_with_parent),
         _ => 1,
     }
@@ -102,6 +103,9 @@ pub(crate) fn script(plan: &Plan, hostname: &str) -> String {
     );
     if plan.mapped().next().is_some() {
         text.push_str(&say("# Not in it: the owners of mounts are not mapped.\n"));
+    }
+    if plan.process.seccomp.is_some() {
+        text.push_str(&say("# Not in it: no system call is refused. A seccomp filter is a compiled program; no shell has a command for it.\n"));
     }
     let _ = writeln!(text, "{} sh -eu <<'INSIDE'", into_namespaces(plan));
     let _ = writeln!(text, "mount --make-rprivate /");

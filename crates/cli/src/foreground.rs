@@ -51,7 +51,7 @@ fn begin(
     (sig_proxy, preserve_fds): (bool, u32),
 ) -> Result<(Plan, Streams, SignalFd, Running)> {
     let mut streams = Streams::new(record.settings.interactive)?;
-    let mut choices = birth::choices(record, teller.listening())?;
+    let mut choices = birth::choices(store, record, teller.listening())?;
     choices.die_with_parent = true;
     choices.preserve_fds = preserve_fds;
     choices.stdio = std::mem::take(&mut streams.theirs);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use minibox_runtime::idmap::IdMap;
 use minibox_runtime::plan::{JoinPlan, plan_process};
-use minibox_runtime::{Error, Result, capabilities, user};
+use minibox_runtime::{Error, Result, capabilities, seccomp, user};
 use oci_spec::runtime as oci;
 
 use crate::birth;
@@ -75,7 +75,9 @@ pub(crate) fn plan(
     };
     process.set_capabilities(Some(config::capability_sets(&set, user.uid)));
     let single_id = container.record.id_map.as_ref().is_some_and(IdMap::denies_groups);
-    let program = plan_process(&process, single_id, stdio, size, die_with_parent)?;
+    let (id, folder) = (&container.record.id, store.folder(&container.record.id));
+    let filter = seccomp::of_spec(&spec, id, &folder)?;
+    let program = plan_process(&process, filter, single_id, stdio, size, die_with_parent)?;
     JoinPlan::new(pid, pidfd, container.record.cgroup().as_ref(), program)
 }
 

@@ -43,6 +43,7 @@ mod quiet;
 mod rename;
 mod run;
 mod seal;
+mod seccomp;
 mod see;
 mod settings;
 mod sharing;

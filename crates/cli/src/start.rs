@@ -33,7 +33,7 @@ pub(crate) fn launch(
     let Made { record, spec, lock, preserve_fds } = made;
     let is_new = !record.is_startable && record.started.is_none();
     let begun = (|| {
-        let mut choices = birth::choices(&record, teller.listening())?;
+        let mut choices = birth::choices(store, &record, teller.listening())?;
         choices.preserve_fds = preserve_fds;
         let mut pipes = Pipes::default();
         if !record.terminal {

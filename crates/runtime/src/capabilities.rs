@@ -22,6 +22,9 @@ pub const DEFAULT: [&str; 11] = [
     "CAP_SYS_CHROOT",
 ];
 
+/// The bit of CAP_SYS_ADMIN.
+pub const SYS_ADMIN: u64 = 1 << 21;
+
 /// The five sets, one bit per capability number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CapabilitiesPlan {
@@ -109,9 +112,14 @@ impl CapabilitiesPlan {
         Ok(())
     }
 
-    /// CHILD: sets the other four, ambient last, since it must be within permitted and inheritable.
-    pub fn apply(&self) -> Sys<()> {
-        sys::capset(self.effective, self.permitted, self.inheritable)?;
+    /// CHILD: sets effective, permitted and inheritable; of the first two also what is `kept` for a while.
+    pub fn set(&self, kept: u64) -> Sys<()> {
+        sys::capset(self.effective | kept, self.permitted | kept, self.inheritable)
+    }
+
+    /// CHILD: the same, and ambient last, since it must be within permitted and inheritable.
+    pub fn apply(&self, kept: u64) -> Sys<()> {
+        self.set(kept)?;
         for cap in 0..=self.last {
             if self.ambient & (1 << cap) != 0 {
                 sys::ambient_raise(cap)?;

@@ -26,6 +26,16 @@ pub enum Subject<'a> {
     Join(&'a JoinPlan),
 }
 
+impl Subject<'_> {
+    /// The program.
+    pub fn process(&self) -> &ProcessPlan {
+        match self {
+            Subject::Container(plan) => &plan.process,
+            Subject::Join(plan) => &plan.process,
+        }
+    }
+}
+
 fn text(string: &CStr) -> String {
     string.to_string_lossy().into_owned()
 }
@@ -300,6 +310,10 @@ fn call_of_process(process: &ProcessPlan, step: Step, index: usize) -> String {
         }
         Step::Workdir => format!("chdir({})", quoted(&process.cwd)),
         Step::NoNewPrivileges => String::from("prctl(PR_SET_NO_NEW_PRIVS, 1)"),
+        Step::Seccomp => process.seccomp.as_ref().map_or_else(String::new, |filter| {
+            let (flags, length) = (filter.flags, filter.program.len());
+            format!("seccomp(SECCOMP_SET_MODE_FILTER, {flags:#x}, {length} instructions)")
+        }),
         Step::OomScore => format!(
             "write(\"/proc/self/oom_score_adj\", {})",
             process.oom_score_adj.as_deref().map(quoted).unwrap_or_default()
@@ -307,7 +321,7 @@ fn call_of_process(process: &ProcessPlan, step: Step, index: usize) -> String {
         Step::Label => process.labels.get(index).map_or_else(String::new, |label| {
             format!("write({}, {})", quoted(&label.file), quoted(&label.word))
         }),
-        Step::Init => String::from("clone3(); setpgid(0, 0)"),
+        Step::Init => String::from("clone(SIGCHLD); setpgid(0, 0)"),
         Step::Stdio => String::from("dup3(…, 0); dup3(…, 1); dup3(…, 2)"),
         Step::Exec => {
             format!("execve({}, {})", program(process, index), list(process.argv.strings()))
@@ -348,10 +362,7 @@ pub fn map_failed(mapped: &MappedMount, fault: Fault) -> Error {
 /// What a report of failure by the child `pid` means; that child is still there.
 pub fn failure(subject: Subject<'_>, message: &Message, pid: i32) -> Error {
     let (step, index, errno) = (message.step, usize::from(message.index), message.errno);
-    let process = match subject {
-        Subject::Container(plan) => &plan.process,
-        Subject::Join(plan) => &plan.process,
-    };
+    let process = subject.process();
     if step == Step::Exec {
         // As the child sees it, volumes included; where it may not be looked into, the bare folder.
         let bare = match subject {

@@ -36,12 +36,21 @@ pub enum Kind {
     Console,
     /// The next thing is execve; the child waits for one byte. An end of the line after it is success.
     Ready,
+    /// What an agent listens on travels with this message.
+    Listener,
     /// A middle process tells the pid of the process it made, in `value`.
     Born,
 }
 
-const KINDS: [Kind; 6] =
-    [Kind::Before, Kind::Done, Kind::Failed, Kind::Console, Kind::Ready, Kind::Born];
+const KINDS: [Kind; 7] = [
+    Kind::Before,
+    Kind::Done,
+    Kind::Failed,
+    Kind::Console,
+    Kind::Ready,
+    Kind::Listener,
+    Kind::Born,
+];
 
 /// One message, 64 bytes on the wire.
 #[derive(Debug, Clone, Copy)]
@@ -184,6 +193,12 @@ impl Line {
             &Message::new(Kind::Console, Step::Console, 0, 0).to_wire(),
             master,
         )
+    }
+
+    /// Hands what an agent listens on to the parent.
+    pub fn hand_over_listener(&self, listener: RawFd) -> Sys<()> {
+        let message = Message::new(Kind::Listener, Step::Seccomp, 0, 0);
+        sys::send_with_fd(self.socket, &message.to_wire(), listener)
     }
 
     /// Waits for the parent's word; false where the parent is gone.

@@ -23,6 +23,7 @@ use crate::line::Listening;
 use crate::mounts::{self, MappedMount, MountPlan, Place, Source, c_string};
 use crate::process::ProcessPlan;
 use crate::rlimits;
+use crate::seccomp::{self, SeccompPlan};
 use crate::spec;
 use crate::step::Step;
 use crate::sys::{self, Arguments, Argv, MountChange};
@@ -42,6 +43,10 @@ pub struct Choices {
     pub die_with_parent: bool,
     /// PID 1 is a small init, and the program its child.
     pub init: bool,
+    /// What the container is called, and the folder of its config.json: what agents are told.
+    pub id: String,
+    /// See `id`.
+    pub bundle: PathBuf,
     /// How many of the caller's descriptors, from 3 on, are the program's too.
     pub preserve_fds: u32,
     /// The root shows the ids that are written on its filesystem as the container's own. The caller is
@@ -225,8 +230,15 @@ impl Plan {
         let stdio = std::mem::take(&mut choices.stdio);
         let console_size =
             process.terminal().unwrap_or(false).then(|| choices.console_size.unwrap_or((0, 0)));
-        let mut program =
-            plan_process(process, keep_groups, stdio, console_size, choices.die_with_parent)?;
+        let filter = seccomp::of_spec(spec, &choices.id, &choices.bundle)?;
+        let mut program = plan_process(
+            process,
+            filter,
+            keep_groups,
+            stdio,
+            console_size,
+            choices.die_with_parent,
+        )?;
         program.first_closed += choices.preserve_fds as RawFd;
         if choices.init {
             program.init = Some(Arguments::find().ok_or_else(|| {
@@ -610,6 +622,7 @@ impl JoinPlan {
 /// Decides the program itself; used for PID 1 and for processes that join.
 pub fn plan_process(
     process: &Process,
+    seccomp: Option<SeccompPlan>,
     single_id: bool,
     stdio: [Option<OwnedFd>; 3],
     terminal: Option<(u16, u16)>,
@@ -656,6 +669,7 @@ pub fn plan_process(
         capabilities: capabilities::plan(process.capabilities().as_ref())?,
         rlimits: rlimits::plan(process.rlimits().as_deref().unwrap_or_default())?,
         no_new_privs: process.no_new_privileges().unwrap_or(false),
+        seccomp,
         terminal,
         stdio: above_stdio(stdio)?,
         first_closed: 3,

@@ -8,11 +8,12 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use libc::AT_FDCWD;
 use nix::errno::Errno;
 
-use crate::capabilities::CapabilitiesPlan;
+use crate::capabilities::{CapabilitiesPlan, SYS_ADMIN};
 use crate::label::Label;
 use crate::line::{Line, Told};
 use crate::reaper;
 use crate::rlimits::RlimitPlan;
+use crate::seccomp::SeccompPlan;
 use crate::step::Step;
 use crate::sys::{self, Arguments, Argv, Fault, Sys};
 
@@ -41,6 +42,8 @@ pub struct ProcessPlan {
     pub rlimits: Vec<RlimitPlan>,
     /// `PR_SET_NO_NEW_PRIVS`.
     pub no_new_privs: bool,
+    /// Which system calls it may make.
+    pub seccomp: Option<SeccompPlan>,
     /// A pty of its own, with rows and columns.
     pub terminal: Option<(u16, u16)>,
     /// What becomes descriptors 0, 1 and 2; `None` leaves the caller's.
@@ -146,7 +149,13 @@ impl ProcessPlan {
         }
         line.at(Step::BoundCapabilities, 0, || self.capabilities.bound())?;
         line.at(Step::User, 0, || self.become_user())?;
-        line.at(Step::Capabilities, 0, || self.capabilities.apply())?;
+        // Without no_new_privs a filter is a privilege, and so is kept until it stands: as few calls as can be
+        // are then to be made under it.
+        let kept = match self.seccomp {
+            Some(_) if !self.no_new_privs => SYS_ADMIN,
+            _ => 0,
+        };
+        line.at(Step::Capabilities, 0, || self.capabilities.apply(kept))?;
         line.at(Step::Stdio, 0, || self.place_stdio(line, terminal))?;
         line.at(Step::Workdir, 0, || self.enter_cwd())?;
         if self.no_new_privs {
@@ -160,6 +169,15 @@ impl ProcessPlan {
                 } else {
                     Ok(())
                 }
+            })?;
+        }
+        if let Some(filter) = &self.seccomp {
+            line.at(Step::Seccomp, 0, || {
+                if let Some(listener) = filter.install()? {
+                    line.hand_over_listener(listener)?;
+                    sys::close(listener);
+                }
+                if kept == 0 { Ok(()) } else { self.capabilities.set(0) }
             })?;
         }
         if let Some(arguments) = self.init {

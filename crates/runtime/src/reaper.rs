@@ -8,7 +8,7 @@
 
 use std::os::fd::RawFd;
 
-use crate::sys::{self, Arguments, Death, Forked, Sys};
+use crate::sys::{self, Arguments, Death, Sys};
 
 /// Returns in the child, which is to become the program, with nothing but its pid changed. The child leads
 /// a process group, as a shell's jobs do, and the terminal listens to that, where there is one as standard
@@ -18,8 +18,8 @@ pub fn divide(arguments: Arguments, terminal: bool) -> Sys<()> {
     // sigwait(2), which unblocks them: a signal that is neither caught nor blocked never reaches a PID 1.
     sys::block_signals()?;
     let signals = sys::signalfd()?;
-    match sys::clone3(0, None)? {
-        Forked::Child => {
+    match sys::fork()? {
+        None => {
             sys::lead_process_group()?;
             if terminal {
                 // In the background still, but SIGTTOU is blocked.
@@ -28,7 +28,7 @@ pub fn divide(arguments: Arguments, terminal: bool) -> Sys<()> {
             sys::close(signals);
             sys::unblock_signals()
         }
-        Forked::Parent { pid, .. } => stay(pid, signals, arguments),
+        Some(pid) => stay(pid, signals, arguments),
     }
 }
 

@@ -266,6 +266,16 @@ impl Parents {
                     console = fd;
                     Ok(())
                 }
+                Kind::Listener => match (&child, &fd, &subject.process().seccomp) {
+                    (Some((pid, _)), Some(listener), Some(filter)) => {
+                        let init = match subject {
+                            Subject::Container(_) => *pid,
+                            Subject::Join(plan) => plan.pid,
+                        };
+                        filter.tell_agent(listener, *pid, init)
+                    }
+                    _ => Ok(()),
+                },
                 Kind::Ready => {
                     // The gate: all that had to be written down has been, so it may become its program.
                     ready = true;

@@ -77,7 +77,6 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
         return fields;
     };
     say(linux.net_devices().is_some(), "linux.netDevices");
-    say(linux.seccomp().is_some(), "linux.seccomp");
     say(linux.rootfs_propagation().is_some(), "linux.rootfsPropagation");
     say(linux.mount_label().is_some(), "linux.mountLabel");
     say(linux.intel_rdt().is_some(), "linux.intelRdt");
@@ -201,7 +200,6 @@ mod tests {
     fn what_is_not_done_is_refused_by_name() {
         assert!(check(&spec("")).is_ok());
         for (field, name) in [
-            (r#""seccomp":{"defaultAction":"SCMP_ACT_ALLOW"}"#, "linux.seccomp"),
             (r#""personality":{"domain":"LINUX32"}"#, "linux.personality"),
             (r#""resources":{"memory":{"kernel":1}}"#, "linux.resources.memory.kernel"),
             (r#""resources":{"memory":{"swappiness":0}}"#, "linux.resources.memory.swappiness"),

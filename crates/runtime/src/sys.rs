@@ -87,6 +87,15 @@ pub fn clone3(flags: u64, into_cgroup: Option<RawFd>) -> Sys<Forked> {
     Ok(Forked::Parent { pid: pid as pid_t, pidfd })
 }
 
+/// clone(2) without any flag: fork(2), as a raw call. Seccomp filters let it through where they refuse clone3(2),
+/// whose flags lie in memory.
+pub fn fork() -> Sys<Option<pid_t>> {
+    let (first, second) =
+        if cfg!(target_arch = "s390x") { (0, libc::SIGCHLD) } else { (libc::SIGCHLD, 0) };
+    let pid = syscall!("clone", libc::SYS_clone, first, second, 0, 0, 0)?;
+    Ok((pid != 0).then_some(pid as pid_t))
+}
+
 /// execve(2) with arrays made beforehand; returns only on failure.
 pub fn execve(path: &CStr, argv: &Argv, envp: &Argv) -> Fault {
     // SAFETY: an Argv is a null-terminated array of pointers to strings that it owns.
@@ -283,6 +292,15 @@ pub fn set_child_subreaper() -> Sys<()> {
 /// prctl(2) `PR_SET_NO_NEW_PRIVS`.
 pub fn set_no_new_privs() -> Sys<()> {
     prctl("prctl(PR_SET_NO_NEW_PRIVS)", libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop)
+}
+
+/// seccomp(2) `SECCOMP_SET_MODE_FILTER`; the listener where `SECCOMP_FILTER_FLAG_NEW_LISTENER` is among `flags`.
+pub fn seccomp_filter(flags: u64, program: &[libc::sock_filter]) -> Sys<RawFd> {
+    let filter = program.as_ptr().cast_mut();
+    let program = libc::sock_fprog { len: program.len() as _, filter };
+    let operation = libc::SECCOMP_SET_MODE_FILTER;
+    syscall!("seccomp", libc::SYS_seccomp, operation, flags, &raw const program)
+        .map(|fd| fd as RawFd)
 }
 
 /// prctl(2) `PR_SET_KEEPCAPS`: permitted capabilities survive setresuid(2).

@@ -684,7 +684,7 @@ impl Monitor {
 
     fn start_once_more(&mut self, store: &Store, record: &mut Record) -> Result<()> {
         let spec = birth::load_spec(store, record)?;
-        let mut choices = birth::choices(record, Listening::Quiet)?;
+        let mut choices = birth::choices(store, record, Listening::Quiet)?;
         if !record.terminal {
             let folder = store.run_folder(&record.id);
             let (pipes, theirs) = Pipes::make(&folder, &record.settings)?;

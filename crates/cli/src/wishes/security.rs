@@ -1,4 +1,6 @@
-//! Privileges: capabilities, no_new_privs, labels.
+//! Privileges: capabilities, no_new_privs, system calls, labels.
+
+use std::path::Path;
 
 use minibox_runtime::capabilities;
 use minibox_runtime::{Error, Result};
@@ -6,6 +8,7 @@ use oci_spec::runtime as oci;
 
 use super::bad;
 use crate::args::SecurityArgs;
+use crate::seccomp;
 
 /// What the program may do.
 #[derive(Debug)]
@@ -14,6 +17,8 @@ pub(crate) struct Privileges {
     pub capabilities: oci::Capabilities,
     /// Parts of /proc and /sys are hidden.
     pub masked: bool,
+    /// Which system calls it may make; none for all of them.
+    pub seccomp: Option<oci::LinuxSeccomp>,
     /// An AppArmor profile.
     pub apparmor: Option<String>,
 }
@@ -22,6 +27,7 @@ pub(super) fn understand(args: &SecurityArgs, warnings: &mut Vec<String>) -> Res
     let mut no_new_privs = !args.privileged;
     let mut masked = !args.privileged;
     let mut apparmor = None;
+    let mut filter = None;
     for option in &args.security_opt {
         // docker takes `:` too.
         let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
@@ -30,7 +36,7 @@ pub(super) fn understand(args: &SecurityArgs, warnings: &mut Vec<String>) -> Res
             ("no-new-privileges", "false") => no_new_privs = false,
             ("systempaths", "unconfined") => masked = false,
             // What minibox does not set needs no switching off.
-            ("label", "disable") | ("seccomp", "unconfined") => {}
+            ("label", "disable") => {}
             ("label", _) => {
                 return Err(Error::new(format!(
                     "--security-opt {option}: minibox sets no SELinux labels"
@@ -38,19 +44,30 @@ pub(super) fn understand(args: &SecurityArgs, warnings: &mut Vec<String>) -> Res
                 .hint("label=disable is what every container has"));
             }
             ("apparmor", profile) if !profile.is_empty() => apparmor = Some(profile.to_owned()),
-            ("seccomp", _) => {
-                return Err(Error::new(format!(
-                    "--security-opt {option}: this version has no seccomp filters"
-                ))
-                .hint("seccomp=unconfined is what every container has"));
-            }
+            ("seccomp", profile) if !profile.is_empty() => filter = Some(profile),
             _ => {
-                let right = "no-new-privileges=true|false, label=disable, apparmor=PROFILE|unconfined, seccomp=unconfined, systempaths=unconfined";
+                let right = "no-new-privileges=true|false, label=disable, apparmor=PROFILE|unconfined, seccomp=FILE|builtin|unconfined, systempaths=unconfined";
                 return Err(bad("--security-opt", option, right));
             }
         }
     }
     let capabilities = capability_set(args, warnings)?;
+    let seccomp = match filter {
+        Some("unconfined") => None,
+        Some("builtin") => seccomp::builtin(&capabilities)?,
+        Some(path) => seccomp::file(Path::new(path), &capabilities)?,
+        None if args.privileged => None,
+        None if seccomp::is_possible() => seccomp::builtin(&capabilities)?,
+        None => {
+            warnings.push(String::from(
+                "this kernel has no seccomp: the container may ask it for every call there is",
+            ));
+            None
+        }
+    };
+    if filter == Some("unconfined") && !args.privileged {
+        warnings.push("--security-opt seccomp=unconfined: the container may ask the kernel for every call there is, also for those by which others have broken out (io_uring, AF_ALG, user namespaces of its own)".into());
+    }
     if args.privileged {
         warnings.push("--privileged: every capability and device of this host is open to the container; nothing of /proc and /sys is hidden".into());
     } else if !no_new_privs {
@@ -59,7 +76,7 @@ pub(super) fn understand(args: &SecurityArgs, warnings: &mut Vec<String>) -> Res
     if !masked && !args.privileged {
         warnings.push("--security-opt systempaths=unconfined: the container sees and may turn what /proc and /sys offer".into());
     }
-    Ok(Privileges { no_new_privs, capabilities, masked, apparmor })
+    Ok(Privileges { no_new_privs, capabilities, masked, seccomp, apparmor })
 }
 
 fn capability_set(args: &SecurityArgs, warnings: &mut Vec<String>) -> Result<oci::Capabilities> {
