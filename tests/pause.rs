@@ -182,7 +182,8 @@ fn containers_in_a_container_are_paused_with_it() {
         let nested =
             "unshare -U -r -p -f sh -c 'echo deep > /data/deep; while :; do sleep 0.01; done'";
         let volume = format!("{}:/data", sandbox.folder("data").display());
-        let id = sandbox.start(&["-v", &volume], &["sh", "-c", nested]);
+        let options = ["-v", &volume, "--security-opt", "seccomp=unconfined"];
+        let id = sandbox.start(&options, &["sh", "-c", nested]);
         wait_until("the nested one runs", || sandbox.path("data/deep").exists());
         let pid = sandbox.pid(&id);
         let deep = || {

@@ -194,7 +194,7 @@ pub(crate) const VERBS: &[Verb] = &[
             (
                 "--security-opt",
                 Differs(
-                    "no-new-privileges is on without it; apparmor=PROFILE as docker's, without one unconfined; label and seccomp are only there to be switched off",
+                    "no-new-privileges is on without it; apparmor=PROFILE as docker's, without one unconfined; seccomp=FILE, builtin and unconfined as docker's, but the builtin one also refuses 32-bit programs and more kinds of sockets; label is only there to be switched off",
                 ),
                 "new privileges",
             ),

@@ -22,7 +22,7 @@ pub mod rules;
 mod tests;
 
 use agent::Agent;
-use rules::Rules;
+use rules::{Fate, Rules};
 
 /// A filter, ready for the kernel.
 pub struct SeccompPlan {
@@ -36,8 +36,9 @@ pub struct SeccompPlan {
 
 impl std::fmt::Debug for SeccompPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let instructions = self.program.len();
-        write!(f, "SeccompPlan({instructions} instructions, flags {:#x})", self.flags)
+        let mut plan = f.debug_struct("SeccompPlan");
+        plan.field("instructions", &self.program.len()).field("flags", &self.flags);
+        plan.field("agent", &self.agent).finish()
     }
 }
 
@@ -82,6 +83,31 @@ pub fn of_spec(spec: &Spec, id: &str, bundle: &Path) -> Result<Option<SeccompPla
     container.set_annotations(spec.annotations().clone());
     container.set_status(ContainerState::Running);
     plan(profile, &container).map(Some)
+}
+
+/// What a profile says to this machine's own calls, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outlook {
+    /// They fail, or kill, whatever the arguments.
+    pub refused: Vec<&'static str>,
+    /// It depends on their arguments.
+    pub depends: Vec<&'static str>,
+}
+
+/// What `profile` says to calls.
+pub fn outlook(profile: &LinuxSeccomp) -> Result<Outlook> {
+    let rules = Rules::new(profile)?;
+    let mut outlook = Outlook::default();
+    for (name, fate) in rules.native_calls() {
+        match fate {
+            Fate::Always(verdict) if rules::is_permissive(verdict) => {}
+            // An agent may do anything.
+            Fate::Always(libc::SECCOMP_RET_USER_NOTIF) => outlook.depends.push(name),
+            Fate::Always(_) => outlook.refused.push(name),
+            Fate::Depends(_) => outlook.depends.push(name),
+        }
+    }
+    Ok(outlook)
 }
 
 impl SeccompPlan {

@@ -16,7 +16,7 @@
 //! (address space), `heap`, `stack`, capabilities that it `has` and `lacks`, namespaces that are its `own` or
 //! that it `shares`, a `memory` limit, a `file` that it sees, a `text FILE WORD` that is in one, its folder
 //! `cwd`, a file that it `maps` or has `open`, by a part of its name; does it have a place `mounted` or
-//! `readonly`, is its program `native` to its root, is it `bound` by `no_new_privs`, `listens` it on a TCP port?
+//! `readonly`, is its program `native` to its root, is it `bound` by `no_new_privs`, are its system calls `filtered`, `listens` it on a TCP port?
 //! Of a file: it `says WORD`.
 //!
 //! Facts: `pid`, `ppid`, `inside [THREAD]` (the number in its own pid namespace), `tid THREAD` (by name),
@@ -79,10 +79,10 @@ pub(crate) enum Question {
     Fact { subject: Subject, fact: String, value: String },
 }
 
-const PREDICATES: [&str; 28] = [
+const PREDICATES: [&str; 29] = [
     "runs", "ended", "state", "threads", "children", "rss", "size", "heap", "stack", "has",
     "lacks", "own", "shares", "code", "oom", "cpus", "memory", "file", "text", "cwd", "maps",
-    "open", "says", "listens", "mounted", "native", "readonly", "bound",
+    "open", "says", "listens", "mounted", "native", "readonly", "bound", "filtered",
 ];
 const FACTS: [&str; 16] = [
     "pid",
@@ -217,10 +217,8 @@ impl Condition {
             "native" => is_native(pid)?,
             "readonly" => mount_at(pid, value.as_ref())?.1,
             // Nothing that it executes can get more rights.
-            "bound" => {
-                let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-                status.lines().any(|line| line == "NoNewPrivs:\t1")
-            }
+            "bound" => says(pid, "NoNewPrivs:\t1")?,
+            "filtered" => says(pid, "Seccomp:\t2")?,
             "cwd" => process.cwd().ok()? == Path::new(value),
             "maps" => fs::read_to_string(format!("/proc/{pid}/maps")).ok()?.contains(value),
             "open" => fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten().any(|entry| {
@@ -238,6 +236,12 @@ impl Condition {
     fn bytes(&self) -> Option<i64> {
         parse_size("", &self.value).ok()
     }
+}
+
+/// Is this a line of its status, `proc_pid_status(5)`?
+fn says(pid: i32, line: &str) -> Option<bool> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    Some(status.lines().any(|one| one == line))
 }
 
 /// Bytes of the part of the address space that has this name, proc_pid_maps(5).

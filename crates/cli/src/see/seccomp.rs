@@ -2,12 +2,14 @@
 
 use minibox_lens::Seen;
 use minibox_lens::seccomp::{self, Call, Mode, Seccomp};
-use minibox_runtime::{Result, state};
+use minibox_runtime::Result;
+use minibox_runtime::seccomp::outlook;
+use oci_spec::runtime::LinuxSeccomp;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{Canvas, Target, fault, find, look};
 use crate::args::LookTargetArgs;
+use crate::birth;
 use crate::language::say;
 use crate::output;
 use crate::store::Store;
@@ -16,6 +18,10 @@ use crate::store::Store;
 struct Seeing {
     /// Its config.json asks for a filter; nothing where it is no container of minibox.
     configured: Option<bool>,
+    /// Calls that this filter refuses, whatever their arguments. Null where there is none.
+    refused: Option<Vec<&'static str>>,
+    /// Calls that it refuses with certain arguments, or leaves to an agent.
+    conditional: Option<Vec<&'static str>>,
     #[serde(flatten)]
     seen: Seccomp,
 }
@@ -23,18 +29,22 @@ struct Seeing {
 /// `minibox seccomp`.
 pub(crate) fn seccomp(store: &Store, args: &LookTargetArgs) -> Result<u8> {
     let target = find(store, &args.target)?;
-    let configured = target.container.as_ref().and_then(|name| configured(store, name));
+    let profile = target.container.as_ref().and_then(|name| profile(store, name));
+    let configured = profile.as_ref().map(Option::is_some);
+    let outlook = profile.flatten().map(|profile| outlook(&profile)).transpose()?;
     let see = || {
         let seen = seccomp::of(&target.process).map_err(|error| fault(&error))?;
-        Ok(Seeing { configured, seen })
+        let (refused, conditional) = outlook.clone().map(|o| (o.refused, o.depends)).unzip();
+        Ok(Seeing { configured, refused, conditional, seen })
     };
     look(&args.look, "seccomp/1", &target, see, |seen, canvas| draw(&target, seen, canvas))
 }
 
-fn configured(store: &Store, name: &str) -> Option<bool> {
-    let id = store.find(name).ok()?.record.id;
-    let config: Value = state::read(&store.folder(&id).join("config.json")).ok()??;
-    Some(!config["linux"]["seccomp"].is_null())
+/// What its config.json asks for.
+fn profile(store: &Store, name: &str) -> Option<Option<LinuxSeccomp>> {
+    let record = store.find(name).ok()?.record;
+    let spec = birth::load_spec(store, &record).ok()?;
+    Some(spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()))
 }
 
 fn draw(target: &Target, seeing: &Seeing, canvas: &Canvas) -> String {
@@ -44,15 +54,32 @@ fn draw(target: &Target, seeing: &Seeing, canvas: &Canvas) -> String {
     text += &canvas.wrap("", &filtered(seen));
     match seeing.configured {
         Some(false) if seen.mode == Seen::Known(Mode::Disabled) => {
-            text += &canvas.wrap("", "Its configuration asks for none: this version of minibox installs no filter. Docker and podman refuse about 60 of the calls below a list of their own.");
+            text += &canvas.wrap("", "Its configuration asks for none: it was made with --privileged or seccomp=unconfined.");
         }
         Some(false) => {
             text += &canvas.wrap("", "Its configuration asks for none: the filter was there before minibox, or the program has made it.");
         }
         Some(true) => {
-            text += &canvas.wrap("", "Its configuration asks for a filter.");
+            let list = |names: &Option<Vec<&str>>| names.as_deref().unwrap_or_default().join(" ");
+            let (count, all) = (seeing.refused.as_ref().map_or(0, Vec::len), list(&seeing.refused));
+            text += &canvas
+                .wrap("", &format!("That of its configuration refuses {count} calls: {all}."));
+            let some = list(&seeing.conditional);
+            if !some.is_empty() {
+                text +=
+                    &canvas.wrap("", &format!("With these it depends on their arguments: {some}."));
+            }
+            if seen.filters.known().is_some_and(|filters| *filters > 1) {
+                text += &canvas.wrap(
+                    "",
+                    "The others were there before minibox, or the program has made them.",
+                );
+            }
         }
         None => {}
+    }
+    if seeing.configured != Some(true) && seen.mode == Seen::Known(Mode::Filter) {
+        text += &canvas.wrap("", "What it refuses cannot be known from outside: the kernel shows a filter only to a debugger that halts the process.");
     }
     if seen.no_new_privileges.known() == Some(&true) {
         text += &canvas.wrap("", "no_new_privs is set, so it could filter itself further; nobody can ever take a filter away.");
@@ -66,7 +93,13 @@ fn draw(target: &Target, seeing: &Seeing, canvas: &Canvas) -> String {
         .wrap("", "A call that gets through is still asked for its powers. Of the mighty ones:");
     let mut rows = vec![["CALL", "NEEDS", "HERE"].map(str::to_owned).to_vec()];
     for call in &seen.calls {
-        rows.push(vec![call.name.to_owned(), call.capability.to_owned(), say(verdict(call))]);
+        let filtered = seeing.refused.iter().flatten().any(|name| *name == call.name);
+        let here = if filtered && call.permitted != Some(false) {
+            "refused by the filter"
+        } else {
+            verdict(call)
+        };
+        rows.push(vec![call.name.to_owned(), call.capability.to_owned(), say(here)]);
     }
     for line in output::table(&rows).lines() {
         text += &(output::shorten(line, canvas.width) + "\n");
@@ -83,9 +116,9 @@ fn filtered(seen: &Seccomp) -> String {
         Seen::Known(Mode::Strict) => String::from(
             "Strict (seccomp mode 1): it may read, write and end; any other call kills it.",
         ),
-        Seen::Known(Mode::Filter) => format!(
-            "Filtered (seccomp mode 2), filters on top of each other: {filters}. What they refuse cannot be known from outside: the kernel shows a filter only to a debugger that halts the process."
-        ),
+        Seen::Known(Mode::Filter) => {
+            format!("Filtered (seccomp mode 2), filters on top of each other: {filters}.")
+        }
         Seen::Denied => String::from("Whether it is filtered is hidden from you."),
         Seen::Absent => {
             String::from("This kernel has no seccomp: it may ask for every call there is.")

@@ -304,7 +304,10 @@ fn sentence(name: &str, why: &Why) -> String {
             libc::SIGABRT => {
                 format!("{signal}, exit code {code}: its program gave up itself, as abort(3) does.")
             }
-            libc::SIGILL | libc::SIGFPE | libc::SIGBUS | libc::SIGSYS => format!(
+            libc::SIGSYS => format!(
+                "{signal}, exit code {code}: it made a system call that its filter kills for, one of another architecture perhaps, as 32-bit programs do. `minibox seccomp` shows the filters of containers that run; --security-opt seccomp=unconfined takes it away."
+            ),
+            libc::SIGILL | libc::SIGFPE | libc::SIGBUS => format!(
                 "{signal}, exit code {code}: the CPU or the kernel could not do what its program asked for."
             ),
             _ => format!(

@@ -72,6 +72,11 @@ pub fn row(name: &str) -> Option<usize> {
     CALLS.binary_search_by(|(known, _)| (*known).cmp(name)).ok()
 }
 
+/// All names; their places are the rows.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    CALLS.iter().map(|(name, _)| *name)
+}
+
 /// The name of call `number`, as `seccomp_data` has it, of an architecture.
 pub fn name(architecture: &Architecture, number: u32) -> Option<&'static str> {
     let row = (0..CALLS.len()).find(|row| architecture.number(*row) == Some(number))?;

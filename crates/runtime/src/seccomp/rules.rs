@@ -145,9 +145,20 @@ impl Rules {
         sections
     }
 
-    fn spans<'a>(
+    /// What happens to each call that this machine has, by name.
+    pub fn native_calls(&self) -> impl Iterator<Item = (&'static str, Fate<'_>)> {
+        let native = self.architectures[0];
+        let spans = self.spans([native].iter());
+        calls::names().enumerate().filter_map(move |(row, name)| {
+            let number = native.number(row)?;
+            let after = spans.partition_point(|(begun, _)| *begun <= number);
+            Some((name, spans[after - 1].1))
+        })
+    }
+
+    fn spans<'a, 'b>(
         &'a self,
-        sharing_an_audit_number: impl Iterator<Item = &'a &'static Architecture>,
+        sharing_an_audit_number: impl Iterator<Item = &'b &'static Architecture>,
     ) -> Vec<(u32, Fate<'a>)> {
         let mut tables: Vec<_> = sharing_an_audit_number.copied().collect();
         tables.sort_by_key(|architecture| architecture.bit);
@@ -210,7 +221,7 @@ impl<'a> Spans<'a> {
 }
 
 /// Does it let the call happen? A tracer decides itself, runc's reading.
-fn is_permissive(verdict: Verdict) -> bool {
+pub fn is_permissive(verdict: Verdict) -> bool {
     let action = verdict & libc::SECCOMP_RET_ACTION_FULL;
     [libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_LOG, libc::SECCOMP_RET_TRACE].contains(&action)
 }
