@@ -120,7 +120,7 @@ else:
         };
         for way in ["x32", "int80"] {
             let ran = run(&["--name", way], way);
-            ran.code(159);
+            ran.code(159).says("made a system call that its filter kills for");
             let why = sandbox.call(&["why", way]);
             let said = why.ok().split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(said.contains("SIGSYS, exit code 159: it made a system call"), "{said}");

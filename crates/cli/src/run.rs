@@ -103,6 +103,12 @@ fn explain_end(store: &Store, record: &Record, spec: &oci::Spec, code: i32) {
             "a shell without -i has no input and ends at once; `minibox run -it ROOTFS sh` gives you one to type into",
         );
     }
+    let is_filtered = spec.linux().as_ref().is_some_and(|linux| linux.seccomp().is_some());
+    if code == 128 + libc::SIGSYS && is_filtered {
+        output::note(
+            "the program made a system call that its filter kills for, one of another architecture perhaps, as 32-bit programs do; --security-opt seccomp=unconfined lets every call through",
+        );
+    }
     let denied = || {
         let plan = birth::plan(store, record, spec, Choices::default()).ok()?;
         hints::denied_privileges(&plan)

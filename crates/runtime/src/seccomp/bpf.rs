@@ -30,14 +30,14 @@ pub fn compile(rules: &Rules) -> Result<Vec<sock_filter>> {
     let mut program = Program { reversed: Vec::with_capacity(512), ends: Vec::new() };
     let mut entries = Vec::new();
     for section in sections.iter().rev() {
-        program.search(&section.spans, section, rules.default);
-        entries.push((section.audit, program.add(BPF_LD | BPF_W | BPF_ABS, NUMBER)));
+        let search = program.search(&section.spans, section, rules.default);
+        entries.push((section.audit, program.load(NUMBER, search)));
     }
     let mut next = program.end(FOREIGN);
     for (audit, entry) in entries {
         next = program.jump(BPF_JEQ, audit, entry, next);
     }
-    program.add(BPF_LD | BPF_W | BPF_ABS, ARCHITECTURE);
+    program.load(ARCHITECTURE, next);
     if program.reversed.len() > LONGEST {
         return Err(Error::new(format!(
             "linux.seccomp: its rules take {} instructions, and the kernel takes {LONGEST}",
@@ -67,6 +67,15 @@ impl Program {
 
     fn add(&mut self, code: u32, k: u32) -> Place {
         self.push(code, k, 0, 0)
+    }
+
+    /// Puts what stands at `offset` into the accumulator, and goes on at `then`.
+    fn load(&mut self, offset: u32, then: Place) -> Place {
+        let away = self.reversed.len() - then;
+        if away > 0 {
+            self.add(BPF_JMP | BPF_JA, away as u32);
+        }
+        self.add(BPF_LD | BPF_W | BPF_ABS, offset)
     }
 
     /// Ends with `verdict`: at an end that can still be reached, or a new one.
@@ -161,11 +170,11 @@ impl Program {
     }
 
     fn half(&mut self, offset: u32, mask: u32, value: u32, yes: Place, no: Place) -> Place {
-        self.jump(BPF_JEQ, value, yes, no);
+        let mut test = self.jump(BPF_JEQ, value, yes, no);
         if mask != u32::MAX {
-            self.add(BPF_ALU | BPF_AND | BPF_K, mask);
+            test = self.add(BPF_ALU | BPF_AND | BPF_K, mask);
         }
-        self.add(BPF_LD | BPF_W | BPF_ABS, offset)
+        self.load(offset, test)
     }
 
     /// `compare` is "greater", or "greater or equal".
@@ -178,10 +187,10 @@ impl Program {
         yes: Place,
         no: Place,
     ) -> Place {
-        self.jump(compare, value as u32, yes, no);
-        let lower = self.add(BPF_LD | BPF_W | BPF_ABS, low);
+        let test = self.jump(compare, value as u32, yes, no);
+        let lower = self.load(low, test);
         let equal = self.jump(BPF_JEQ, (value >> 32) as u32, lower, no);
-        self.jump(BPF_JGT, (value >> 32) as u32, yes, equal);
-        self.add(BPF_LD | BPF_W | BPF_ABS, high)
+        let greater = self.jump(BPF_JGT, (value >> 32) as u32, yes, equal);
+        self.load(high, greater)
     }
 }

@@ -72,6 +72,12 @@ pub fn row(name: &str) -> Option<usize> {
     CALLS.binary_search_by(|(known, _)| (*known).cmp(name)).ok()
 }
 
+/// The same, sooner found where it stands in one of the next rows after `last`: profiles are sorted as well.
+pub fn row_after(last: usize, name: &str) -> Option<usize> {
+    let mut ahead = last + 1..CALLS.len().min(last + 8);
+    ahead.find(|row| CALLS[*row].0 == name).or_else(|| row(name))
+}
+
 /// All names; their places are the rows.
 pub fn names() -> impl Iterator<Item = &'static str> {
     CALLS.iter().map(|(name, _)| *name)
@@ -623,5 +629,9 @@ mod tests {
             assert_eq!(super::name(native, number as u32), Some(name));
         }
         assert_eq!(row("no_such_call"), None);
+        for last in 0..CALLS.len() {
+            assert_eq!(row_after(last, "read"), row("read"));
+            assert_eq!(row_after(last, "no_such_call"), None);
+        }
     }
 }

@@ -102,7 +102,8 @@ impl Rules {
             let conditions = conditions(entry)?;
             for name in entry.names() {
                 // A call that this version does not know, no number can be checked for.
-                let Some(row) = calls::row(name) else { continue };
+                let last = named.last().copied().unwrap_or(0);
+                let Some(row) = calls::row_after(last, name) else { continue };
                 named.push(row);
                 if verdict == default {
                     continue;
