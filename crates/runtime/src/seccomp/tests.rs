@@ -313,7 +313,7 @@ fn where_no_rule_is_about_an_architecture_its_calls_get_the_default() {
         r#"{"defaultAction":"SCMP_ACT_KILL","architectures":["SCMP_ARCH_X86","SCMP_ARCH_X32"],
             "syscalls":[{"names":["ugetrlimit"],"action":"SCMP_ACT_TRAP"}]}"#,
     );
-    let verdict = run(&compiled(&profile), &native("read", [0; 6])).0;
+    let verdict = run(&compiled(&profile), &native("clone3", [0; 6])).0;
     assert_eq!(verdict, libc::SECCOMP_RET_KILL_THREAD);
 }
 
