@@ -216,16 +216,6 @@ impl Plan {
         let strings = |list: Option<&Vec<String>>, what: &str| -> Result<Vec<CString>> {
             list.into_iter().flatten().map(|text| c_string(text.as_str(), what)).collect()
         };
-        let sysctl = |(key, value): (&String, &String)| -> Result<(CString, CString)> {
-            Ok((
-                c_string(format!("sys/{}", key.replace('.', "/")), "a sysctl")?,
-                c_string(value.as_str(), "a sysctl's value")?,
-            ))
-        };
-        let mut sysctls =
-            linux.sysctl().iter().flatten().map(sysctl).collect::<Result<Vec<_>>>()?;
-        sysctls.sort();
-
         let keep_groups = id_map.as_ref().is_some_and(IdMap::denies_groups);
         let stdio = std::mem::take(&mut choices.stdio);
         let console_size =
@@ -272,7 +262,7 @@ impl Plan {
                 .map(|d| c_string(d, "the domain name"))
                 .transpose()?,
             loopback: own(LinuxNamespaceType::Network),
-            sysctls,
+            sysctls: plan_sysctls(linux)?,
             readonly_paths: strings(linux.readonly_paths().as_ref(), "linux.readonlyPaths")?,
             masked_paths: strings(linux.masked_paths().as_ref(), "linux.maskedPaths")?,
             readonly_at_last,
@@ -456,6 +446,18 @@ pub fn overlay_path(path: &Path) -> Vec<u8> {
         quoted.push(*byte);
     }
     quoted
+}
+
+fn plan_sysctls(linux: &Linux) -> Result<Vec<(CString, CString)>> {
+    let sysctl = |(key, value): (&String, &String)| -> Result<(CString, CString)> {
+        Ok((
+            c_string(format!("sys/{}", key.replace('.', "/")), "a sysctl")?,
+            c_string(value.as_str(), "a sysctl's value")?,
+        ))
+    };
+    let mut sysctls = linux.sysctl().iter().flatten().map(sysctl).collect::<Result<Vec<_>>>()?;
+    sysctls.sort();
+    Ok(sysctls)
 }
 
 fn plan_cwd(cwd: &Path) -> Result<Option<Place>> {

@@ -101,10 +101,11 @@ pub fn outlook(profile: &LinuxSeccomp) -> Result<Outlook> {
     for (name, fate) in rules.native_calls() {
         match fate {
             Fate::Always(verdict) if rules::is_permissive(verdict) => {}
-            // An agent may do anything.
-            Fate::Always(libc::SECCOMP_RET_USER_NOTIF) => outlook.depends.push(name),
+            // What an agent will do, nobody knows.
+            Fate::Always(libc::SECCOMP_RET_USER_NOTIF) | Fate::Depends(_) => {
+                outlook.depends.push(name);
+            }
             Fate::Always(_) => outlook.refused.push(name),
-            Fate::Depends(_) => outlook.depends.push(name),
         }
     }
     Ok(outlook)

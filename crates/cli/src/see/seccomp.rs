@@ -4,7 +4,7 @@ use minibox_lens::Seen;
 use minibox_lens::seccomp::{self, Call, Mode, Seccomp};
 use minibox_runtime::Result;
 use minibox_runtime::seccomp::outlook;
-use oci_spec::runtime::LinuxSeccomp;
+use oci_spec::runtime::Spec;
 use serde::Serialize;
 
 use super::{Canvas, Target, fault, find, look};
@@ -29,9 +29,11 @@ struct Seeing {
 /// `minibox seccomp`.
 pub(crate) fn seccomp(store: &Store, args: &LookTargetArgs) -> Result<u8> {
     let target = find(store, &args.target)?;
-    let profile = target.container.as_ref().and_then(|name| profile(store, name));
-    let configured = profile.as_ref().map(Option::is_some);
-    let outlook = profile.flatten().map(|profile| outlook(&profile)).transpose()?;
+    let spec = target.container.as_ref().and_then(|name| load_spec(store, name));
+    let linux = spec.as_ref().map(|spec| spec.linux().as_ref());
+    let profile = linux.map(|linux| linux.and_then(|linux| linux.seccomp().as_ref()));
+    let configured = profile.map(|profile| profile.is_some());
+    let outlook = profile.flatten().map(outlook).transpose()?;
     let see = || {
         let seen = seccomp::of(&target.process).map_err(|error| fault(&error))?;
         let (refused, conditional) = outlook.clone().map(|o| (o.refused, o.depends)).unzip();
@@ -40,11 +42,8 @@ pub(crate) fn seccomp(store: &Store, args: &LookTargetArgs) -> Result<u8> {
     look(&args.look, "seccomp/1", &target, see, |seen, canvas| draw(&target, seen, canvas))
 }
 
-/// What its config.json asks for.
-fn profile(store: &Store, name: &str) -> Option<Option<LinuxSeccomp>> {
-    let record = store.find(name).ok()?.record;
-    let spec = birth::load_spec(store, &record).ok()?;
-    Some(spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()))
+fn load_spec(store: &Store, name: &str) -> Option<Spec> {
+    birth::load_spec(store, &store.find(name).ok()?.record).ok()
 }
 
 fn draw(target: &Target, seeing: &Seeing, canvas: &Canvas) -> String {

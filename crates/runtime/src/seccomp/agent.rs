@@ -7,7 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
-    ContainerProcessState, LinuxSeccomp, LinuxSeccompAction as Action, SECCOMP_FD_NAME, State,
+    ContainerProcessState, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSyscall,
+    SECCOMP_FD_NAME, State,
 };
 
 use crate::error::{Error, Result};
@@ -44,8 +45,7 @@ impl Agent {
         if notified.peek().is_none() {
             return Ok(None);
         }
-        if let Some(name) = notified.flat_map(|entry| entry.names()).find(|n| OURS.contains(&&***n))
-        {
+        if let Some(name) = notified.flat_map(LinuxSyscall::names).find(|n| OURS.contains(&&***n)) {
             return Err(Error::new(format!(
                 "linux.seccomp: SCMP_ACT_NOTIFY cannot be used for the {name} syscall"
             ))

@@ -70,7 +70,7 @@ pub struct Rules {
     /// What happens to calls without a rule.
     pub default: Verdict,
     /// By call; of one call, in the profile's order.
-    rules: Vec<Rule>,
+    all: Vec<Rule>,
     architectures: Vec<&'static Architecture>,
     /// The rows of all calls that the profile names, even in vain.
     named: Vec<usize>,
@@ -129,7 +129,7 @@ impl Rules {
             }
         }
         rules.sort_by_key(|rule| rule.row);
-        Ok(Rules { default, rules, architectures, named })
+        Ok(Rules { default, all: rules, architectures, named })
     }
 
     /// Where each `seccomp_data.arch` leads, this machine's own first.
@@ -163,7 +163,7 @@ impl Rules {
     ) -> Vec<(u32, Fate<'a>)> {
         let mut tables: Vec<_> = sharing_an_audit_number.copied().collect();
         tables.sort_by_key(|architecture| architecture.bit);
-        let mut spans = Spans(Vec::with_capacity(self.rules.len()));
+        let mut spans = Spans(Vec::with_capacity(self.all.len()));
         spans.begin(0, Fate::Always(FOREIGN));
         for architecture in &tables {
             self.add_table(architecture, &mut spans);
@@ -178,7 +178,7 @@ impl Rules {
 
     fn add_table<'a>(&'a self, architecture: &Architecture, spans: &mut Spans<'a>) {
         let default = Fate::Always(self.default);
-        let groups = self.rules.chunk_by(|one, next| one.row == next.row);
+        let groups = self.all.chunk_by(|one, next| one.row == next.row);
         let numbered = groups.filter_map(|rules| Some((architecture.number(rules[0].row)?, rules)));
         let mut calls: Vec<(u32, &[Rule])> = numbered.collect();
         calls.sort_unstable_by_key(|(number, _)| *number);

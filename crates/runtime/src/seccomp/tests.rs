@@ -25,7 +25,7 @@ impl Call {
             4 => self.audit,
             16..64 => {
                 let argument = self.arguments[(offset as usize - 16) / 8];
-                let is_upper = (offset % 8 == 0) == self.is_big_endian;
+                let is_upper = offset.is_multiple_of(8) == self.is_big_endian;
                 if is_upper { (argument >> 32) as u32 } else { argument as u32 }
             }
             _ => panic!("the filter looks at offset {offset}"),
