@@ -212,7 +212,7 @@ fn a_profile_that_is_none_is_refused_before_anything_is_made() {
         ),
         (r#"{"defaultAction":"SCMP_ACT_MAYBE"}"#, "SCMP_ACT_MAYBE"),
         (
-            r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86"],"archMap":[]}"#,
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86"],"archMap":[{"architecture":"SCMP_ARCH_X86"}]}"#,
             "both architectures and archMap",
         ),
         (
@@ -242,6 +242,26 @@ fn a_profile_that_is_none_is_refused_before_anything_is_made() {
         fs::write(&path, text).expect("write");
         let option = format!("seccomp={}", path.display());
         sandbox.run(&["--security-opt", &option], &["true"]).ok();
+    }
+}
+
+#[test]
+fn a_profile_that_leaves_no_way_to_begin_is_named() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        for (call, action) in [("execve", "ERRNO"), ("execve", "KILL"), ("write", "KILL_PROCESS")] {
+            let entry = json!([{"names": [call], "action": format!("SCMP_ACT_{action}")}]);
+            let option = profile(&sandbox, &refusing(&entry));
+            let ran = sandbox.run(&["--security-opt", &option], &["/bin/true"]);
+            let hint = "the seccomp profile must allow write and execve";
+            if (call, action) == ("execve", "KILL") {
+                // Nothing tells this from a program that is killed at its first call.
+                ran.code(159);
+            } else {
+                ran.says(hint);
+                assert!([125, 126].contains(&ran.code), "{call} {action} {ran:?}");
+            }
+        }
     }
 }
 

@@ -103,7 +103,7 @@ fn understand(text: &str, asker: &Asker) -> Result<Option<oci::LinuxSeccomp>> {
         };
     };
     let mut architectures = profile.architectures;
-    if let Some(map) = profile.arch_map {
+    if let Some(map) = profile.arch_map.filter(|map| !map.is_empty()) {
         if architectures.as_ref().is_some_and(|all| !all.is_empty()) {
             return Err(Error::new("both architectures and archMap are in it, and one is enough"));
         }

@@ -25,6 +25,9 @@ fn sysctl(name: &str) -> Option<String> {
 
 const APPARMOR: &str = "AppArmor keeps plain users from user namespaces on this Ubuntu: install minibox by `sudo make install` or a package, which bring a profile that allows it; or run as root; or `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`";
 
+/// What a profile of system calls must not refuse.
+pub const BY_FILTER: &str = "the seccomp profile must allow write and execve: minibox still makes these calls when its filter stands";
+
 /// Why this user may not make a user namespace, where a known switch is off.
 pub fn user_namespaces(errno: Errno) -> Option<String> {
     if sysctl("kernel/unprivileged_userns_clone").as_deref() == Some("0") {
@@ -160,6 +163,7 @@ pub fn not_executable(
             process.uid,
             metadata.mode() & 0o7777
         )),
+        Errno::EPERM | Errno::ENOSYS if process.seccomp.is_some() => Some(String::from(BY_FILTER)),
         Errno::ENOENT | Errno::ENOEXEC => what_file(root, &file, metadata.is_file(), path),
         _ => None,
     };

@@ -15,6 +15,7 @@ use nix::unistd::{Pid, Uid};
 
 use crate::describe::{self, Subject};
 use crate::error::{Error, Result};
+use crate::hints;
 use crate::idmap::{self, IdMap};
 use crate::init;
 use crate::line::{Kind, Line, Listening, Message, WIRE};
@@ -324,13 +325,13 @@ impl Parents {
         Err(match (failure, own_failure) {
             (Some(its_word), _) => its_word,
             (None, Some(ours)) if !crashed => ours,
-            (None, _) => died_early(status),
+            (None, _) => died_early(status, subject.process().seccomp.is_some()),
         })
     }
 }
 
 /// The child ended without a word of its own.
-fn died_early(status: nix::Result<WaitStatus>) -> Error {
+fn died_early(status: nix::Result<WaitStatus>, is_filtered: bool) -> Error {
     let how = match status {
         Ok(WaitStatus::Signaled(_, signal, _)) => format!("killed by {signal}"),
         Ok(WaitStatus::Exited(_, code)) => format!("gone, with exit status {code},"),
@@ -341,6 +342,7 @@ fn died_early(status: nix::Result<WaitStatus>) -> Error {
         Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _)) => {
             error.hint("a memory limit may be too small even for starting: raise -m/--memory")
         }
+        _ if is_filtered => error.hint(hints::BY_FILTER),
         _ => error,
     }
 }

@@ -279,7 +279,7 @@ pub(crate) struct SecurityArgs {
     /// Take a capability away, or ALL (repeatable)
     #[arg(long, value_name = "CAP")]
     pub cap_drop: Vec<String>,
-    /// no-new-privileges=true|false, apparmor=PROFILE, … (repeatable)
+    /// no-new-privileges=true|false, seccomp=FILE, … (repeatable)
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,
     /// All capabilities and devices, nothing masked: root inside is nearly root outside
