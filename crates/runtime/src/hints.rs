@@ -80,7 +80,11 @@ pub fn step_failed(plan: &Plan, step: Step, index: usize, errno: Errno) -> Optio
 
 /// A hint that needs no look at the plan.
 pub fn of_step(step: Step, errno: Errno) -> Option<String> {
-    (step == Step::Workdir && errno != Errno::EXDEV).then(|| "choose another with -w FOLDER".into())
+    match step {
+        Step::Workdir if errno != Errno::EXDEV => Some("choose another with -w FOLDER".into()),
+        Step::Seccomp => Some("--security-opt seccomp=unconfined runs it without a filter".into()),
+        _ => None,
+    }
 }
 
 /// "Owned by an id that is not mapped": said of the root folder, or of what lies on the way to `place`.

@@ -226,7 +226,7 @@ steps! {
     Seccomp "seccomp" Child
         "filter system calls"
         "From here on the kernel asks a small program about every call, before anything else of it is looked at. So late because minibox's own calls are then filtered too. Without no_new_privs only CAP_SYS_ADMIN may do this, and is kept until here."
-        "seccomp(2), linux.seccomp of config.json"
+        "seccomp(2)"
         [EACCES => "without no_new_privs a filter needs CAP_SYS_ADMIN", EINVAL => "this kernel was built without CONFIG_SECCOMP_FILTER, or does not know a flag: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19", ENOSYS => "this kernel has no seccomp", ENOMEM => "all filters of this process together are too long", EBUSY => "minibox itself runs under a filter with an agent, and there can be but one", EPERM => "the filter refuses what minibox itself must still do: capset, sendmsg"]
     Init "init" Child
         "stay as a small init, with the program as a child"
