@@ -14,9 +14,38 @@ def call(number, *args):
     print(errno.errorcode[ctypes.get_errno()] if done == -1 else 'OK', flush=True)
 ";
 
-/// What a script made of [`CALL`] prints.
-fn python(sandbox: &Sandbox, options: &[&str], script: &str) -> Ran {
-    sandbox.run(options, &["python", "-c", &format!("{CALL}{script}")])
+/// The calls that are made by number.
+const NUMBERS: [(&str, libc::c_long); 16] = [
+    ("bpf", libc::SYS_bpf),
+    ("clone", libc::SYS_clone),
+    ("clone3", libc::SYS_clone3),
+    ("getpid", libc::SYS_getpid),
+    ("io_uring_setup", libc::SYS_io_uring_setup),
+    ("kexec_load", libc::SYS_kexec_load),
+    ("keyctl", libc::SYS_keyctl),
+    ("mkdirat", libc::SYS_mkdirat),
+    ("perf_event_open", libc::SYS_perf_event_open),
+    ("reboot", libc::SYS_reboot),
+    ("times", libc::SYS_times),
+    ("unshare", libc::SYS_unshare),
+    ("userfaultfd", libc::SYS_userfaultfd),
+    ("the_socket", libc::SYS_socket),
+    // No kernel has it yet.
+    ("tomorrow", 999),
+    // x32's, on x86_64.
+    ("x32_getpid", 0x4000_0000 + libc::SYS_getpid),
+];
+
+/// A script's beginning: [`CALL`], and the numbers by name.
+fn script(text: &str) -> String {
+    let numbers: String =
+        NUMBERS.iter().map(|(name, number)| format!("{name} = {number}\n")).collect();
+    format!("{CALL}{numbers}{text}")
+}
+
+/// What a script prints.
+fn python(sandbox: &Sandbox, options: &[&str], text: &str) -> Ran {
+    sandbox.run(options, &["python", "-c", &script(text)])
 }
 
 /// A file with a profile, which the caller may read.
@@ -76,15 +105,15 @@ fn health_checks_are_filtered_too() {
 fn what_has_led_out_of_containers_is_refused() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
-        // io_uring_setup, keyctl, userfaultfd, bpf, perf_event_open; unshare and clone with CLONE_NEWUSER;
-        // clone3, of which a filter sees nothing; one that no kernel has yet.
-        let script = "for number, *args in [(425, 1, 0), (250, 0), (323, 0), (321, 0), (298, 0), (272, 0x10000000),
-            (56, 0x10000000 | 17, 0), (435, 0, 0), (999,)]: call(number, *args)
+        // CLONE_NEWUSER; clone3, of whose flags a filter sees nothing; one that no kernel has yet.
+        let script = "for number, *args in [(io_uring_setup, 1, 0), (keyctl, 0), (userfaultfd, 0), (bpf, 0),
+            (perf_event_open, 0), (unshare, 0x10000000), (clone, 0x10000000 | 17, 0), (clone3, 0, 0),
+            (tomorrow,)]: call(number, *args)
 def family(*args):
     try: socket.socket(*args); print('OK')
     except OSError as e: print(errno.errorcode[e.errno])
 for args in [(38, 5), (33, 2), (40, 1), (15, 3, 2), (16, 3, 6), (16, 3, 21), (16, 3, 0), (16, 3, 16), (2, 1), (10, 2), (1, 1)]: family(*args)
-call(41, 1 << 32 | 38, 5, 0)";
+call(the_socket, 1 << 32 | 38, 5, 0)";
         let ran = python(&sandbox, &[], script);
         let words: Vec<&str> = ran.ok().lines().collect();
         let (calls, families) = words.split_at(9);
@@ -107,7 +136,7 @@ call(41, 1 << 32 | 38, 5, 0)";
 #[test]
 fn calls_of_another_architecture_kill() {
     // mov $20 (getpid), %eax; int $0x80; ret. And x32's getpid.
-    let script = "if sys.argv[1] == 'x32': call(0x40000000 | 39)
+    let script = "if sys.argv[1] == 'x32': call(x32_getpid)
 else:
     page = mmap.mmap(-1, 4096, prot=7)
     page.write(bytes.fromhex('b814000000cd80c3'))
@@ -116,7 +145,7 @@ else:
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
         let run = |options: &[&str], way: &str| {
-            sandbox.run(options, &["python", "-c", &format!("{CALL}{script}"), way])
+            sandbox.run(options, &["python", "-c", &self::script(script), way])
         };
         for way in ["x32", "int80"] {
             let ran = run(&["--name", way], way);
@@ -144,7 +173,7 @@ fn each_action_does_what_it_says() {
             let run = |entry: Value| {
                 let option = profile(&sandbox, &refusing(&json!([entry])));
                 let options = ["--security-opt", &option, "--security-opt", loose];
-                python(&sandbox, &options, "call(169, 0, 0, 0)")
+                python(&sandbox, &options, "call(reboot, 0, 0, 0)")
             };
             let reboot = |action: &str| json!({"names": ["reboot"], "action": action});
             assert_eq!(run(reboot("SCMP_ACT_ERRNO")).ok(), "EPERM", "{caller:?}");
@@ -195,7 +224,7 @@ fn dockers_format_is_understood() {
         let config = &sandbox.inspect("d")["Minibox"]["config"]["linux"]["seccomp"];
         assert_eq!(names(config), told.replace("unshare", "acct"), "{caller:?}");
         // And it is what happens.
-        let script = "call(425, 1, 0); call(272, 0x10000000); call(100, 0)";
+        let script = "call(io_uring_setup, 1, 0); call(unshare, 0x10000000); call(times, 0)";
         let ran = python(&sandbox, &["--security-opt", &option], script);
         assert_eq!(ran.ok(), "EPERM\nEPERM\nEIO", "{caller:?}");
     }
@@ -321,11 +350,12 @@ fn an_agent_is_asked() {
             let agent = Agent::new(&sandbox, "agent");
             let option = profile(&sandbox, &notifying(&agent.socket));
             let all = [&["--rm", "--security-opt", &option], options].concat();
-            let ran = python(&sandbox, &all, "call(83, 0, 0)\nos.system('mkdir /tmp/x')");
+            let ran = python(&sandbox, &all, "call(mkdirat, 0, 0, 0)\nos.system('mkdir /tmp/x')");
             assert!(ran.stdout.starts_with("EXDEV\n"), "{caller:?} {ran:?}");
             let (state, answered) = agent.end();
             assert_eq!(answered, json!(2), "{caller:?} {options:?}");
             assert_eq!(state["fds"], json!(["seccompFd"]));
+            assert_eq!(state["state"]["status"], "creating");
             assert_eq!(
                 (&state["metadata"], &state["state"]["pid"]),
                 (&json!("opaque"), &state["pid"])
@@ -351,6 +381,7 @@ fn an_agent_hears_of_each_process() {
         let (state, answered) = second.end();
         assert_eq!((&state["state"]["pid"], answered), (&json!(pid), json!(1)), "{caller:?}");
         assert_ne!(state["pid"], pid);
+        assert_eq!(state["state"]["status"], "running");
         // Nobody listens any more.
         let ran = sandbox.call(&["exec", "c", "true"]);
         ran.code(125).says("failed to connect with seccomp agent");
@@ -379,8 +410,11 @@ fn what_engines_ask_for_is_understood() {
     for engine in ["podman", "docker"] {
         let path = checkout().join(format!("tests/seccomp/{engine}.json"));
         let option = format!("seccomp={}", path.display());
-        // getpid, kexec_load.
-        let ran = python(&sandbox, &["--security-opt", &option], "call(39); call(246, 0, 0, 0, 0)");
+        let ran = python(
+            &sandbox,
+            &["--security-opt", &option],
+            "call(getpid); call(kexec_load, 0, 0, 0, 0)",
+        );
         assert_eq!(ran.ok(), "OK\nEPERM", "{engine}");
     }
 }

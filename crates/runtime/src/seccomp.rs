@@ -7,9 +7,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 
 use libc::sock_filter;
-use oci_spec::runtime::{
-    ContainerState, LinuxSeccomp, LinuxSeccompFilterFlag as Flag, Spec, State,
-};
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag as Flag, Spec, State};
 
 use crate::error::Result;
 use crate::sys::{self, Sys};
@@ -81,7 +79,6 @@ pub fn of_spec(spec: &Spec, id: &str, bundle: &Path) -> Result<Option<SeccompPla
     container.set_id(id.to_owned());
     container.set_bundle(bundle.to_owned());
     container.set_annotations(spec.annotations().clone());
-    container.set_status(ContainerState::Running);
     plan(profile, &container).map(Some)
 }
 

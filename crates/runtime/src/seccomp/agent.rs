@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
-    ContainerProcessState, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSyscall,
-    SECCOMP_FD_NAME, State,
+    ContainerProcessState, ContainerState, LinuxSeccomp, LinuxSeccompAction as Action,
+    LinuxSyscall, SECCOMP_FD_NAME, State,
 };
 
 use crate::error::{Error, Result};
@@ -64,6 +64,12 @@ impl Agent {
     pub fn tell(&self, listener: &OwnedFd, pid: i32, init: i32) -> Result<()> {
         let mut container = self.container.clone();
         container.set_pid(Some(init));
+        let is_first = pid == init;
+        container.set_status(if is_first {
+            ContainerState::Creating
+        } else {
+            ContainerState::Running
+        });
         let mut state = ContainerProcessState::default();
         state.set_version(container.version().clone());
         state.set_fds(vec![String::from(SECCOMP_FD_NAME)]);
