@@ -229,6 +229,8 @@ fn random_profile(random: &mut Random) -> LinuxSeccomp {
             let condition = LinuxSeccompArgBuilder::default().index(random.below(6)).value(value);
             let condition = match random.below(4) {
                 0 => condition,
+                // With bits that no mask leaves: it never holds.
+                1 => condition.value_two(masked),
                 _ => condition.value_two(masked & value),
             };
             condition.op(random.of(&OPERATORS)).build().unwrap()
@@ -242,7 +244,7 @@ fn random_profile(random: &mut Random) -> LinuxSeccomp {
     profile
 }
 
-fn random_call(random: &mut Random) -> Call {
+fn random_call(random: &mut Random, profile: &LinuxSeccomp) -> Call {
     let architecture = random.of(&ALL);
     let number = match random.below(12) {
         0 => random.next() as u32,
@@ -252,7 +254,22 @@ fn random_call(random: &mut Random) -> Call {
         _ => architecture.bit + random.below(480) as u32,
     };
     let audit = if random.below(30) == 0 { 0x4000_0008 } else { architecture.audit };
-    let arguments = [(); 6].map(|()| random.argument());
+    let mut arguments = [(); 6].map(|()| random.argument());
+    // Often one that a rule is about, with arguments on its border.
+    let entries = profile.syscalls().as_deref().unwrap_or_default();
+    if random.below(3) > 0 && !entries.is_empty() {
+        let entry = &entries[random.below(entries.len())];
+        let named = row(&entry.names()[0]).and_then(|row| architecture.number(row));
+        for at in entry.args().iter().flatten() {
+            let near = at.value().wrapping_add(random.of(&[0, 0, 1, u64::MAX]));
+            let masked = at.value_two().unwrap_or(0) | (random.argument() & !at.value());
+            let is_masked = at.op() == Operator::ScmpCmpMaskedEq;
+            arguments[at.index()] = if is_masked { masked } else { near };
+        }
+        let number = named.unwrap_or(number);
+        let (audit, is_big_endian) = (architecture.audit, architecture.is_big_endian);
+        return Call { number, audit, is_big_endian, arguments };
+    }
     Call { number, audit, is_big_endian: architecture.is_big_endian, arguments }
 }
 
@@ -272,7 +289,7 @@ fn filters_do_what_profiles_say() {
         let Ok(program) = bpf::compile(&Rules::new(&profile).unwrap()) else { continue };
         compared += 1;
         for _ in 0..2000 {
-            let call = random_call(&mut random);
+            let call = random_call(&mut random, &profile);
             let (verdict, wanted) = (run(&program, &call).0, expected(&profile, &call));
             assert_eq!(verdict, wanted, "seed {seed}: {call:x?} of {profile:#?}");
         }
@@ -304,6 +321,31 @@ fn what_is_allowed_is_found_soon() {
         let (verdict, steps) = run(&program, &native(name, [0; 6]));
         assert_eq!(verdict, libc::SECCOMP_RET_ALLOW);
         assert!(steps <= 14, "{name} takes {steps}");
+    }
+}
+
+#[test]
+fn jumps_of_every_length_arrive() {
+    // One argument's lower half is two instructions, under a mask three: so distances grow by one.
+    let rule = |mask: u32, value: u32| {
+        let args = serde_json::json!([{"index": 1, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}]);
+        serde_json::json!({"names": ["close"], "action": "SCMP_ACT_TRAP", "args": args})
+    };
+    for count in 0..300 {
+        let mut rules: Vec<_> = (0..count / 2).map(|value| rule(u32::MAX, value)).collect();
+        rules.extend((count % 2 == 1).then(|| rule(0xffff, 0xffff)));
+        for name in ["read", "exit", "execve", "openat", "clone3"] {
+            rules.push(serde_json::json!({"names": [name], "action": "SCMP_ACT_LOG"}));
+        }
+        let json = serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules});
+        let profile = parse(&json.to_string());
+        let program = compiled(&profile);
+        for name in ["read", "write", "close", "exit", "execve", "openat", "clone3", "openat2"] {
+            for argument in [0, u64::from(count / 4), u64::from(count), 0xffff] {
+                let call = native(name, [0, argument, 0, 0, 0, 0]);
+                assert_eq!(run(&program, &call).0, expected(&profile, &call), "{count} {name}");
+            }
+        }
     }
 }
 
