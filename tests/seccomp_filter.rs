@@ -223,10 +223,11 @@ fn dockers_format_is_understood() {
         sandbox.create(&more, &["true"]);
         let config = &sandbox.inspect("d")["Minibox"]["config"]["linux"]["seccomp"];
         assert_eq!(names(config), told.replace("unshare", "acct"), "{caller:?}");
-        // And it is what happens.
+        // What it opens is said, and it is what happens.
         let script = "call(io_uring_setup, 1, 0); call(unshare, 0x10000000); call(times, 0)";
         let ran = python(&sandbox, &["--security-opt", &option], script);
         assert_eq!(ran.ok(), "EPERM\nEPERM\nEIO", "{caller:?}");
+        ran.says("lets calls through that minibox's own filter refuses: _sysctl acct add_key ");
     }
 }
 
@@ -270,7 +271,9 @@ fn a_profile_that_is_none_is_refused_before_anything_is_made() {
         let path = sandbox.path("profile.json");
         fs::write(&path, text).expect("write");
         let option = format!("seccomp={}", path.display());
-        sandbox.run(&["--security-opt", &option], &["true"]).ok();
+        let ran = sandbox.run(&["--security-opt", &option], &["true"]);
+        let said = ran.says("--security-opt seccomp=").ok();
+        assert_eq!(said, "");
     }
 }
 

@@ -86,6 +86,18 @@ pub(crate) fn file(path: &Path, bounding: &oci::Capabilities) -> Result<Option<o
     Ok(profile)
 }
 
+/// The calls that `profile` may let through and the builtin one never does.
+pub(crate) fn opened(
+    profile: &oci::LinuxSeccomp,
+    bounding: &oci::Capabilities,
+) -> Result<Vec<&'static str>> {
+    let own = builtin(bounding)?.unwrap_or_default();
+    let refused = seccomp::outlook(profile)?.refused;
+    let mut calls = seccomp::outlook(&own)?.refused;
+    calls.retain(|call| !refused.contains(call));
+    Ok(calls)
+}
+
 /// Does this kernel filter calls?
 pub(crate) fn is_possible() -> bool {
     Path::new("/proc/sys/kernel/seccomp/actions_avail").exists()

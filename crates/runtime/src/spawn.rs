@@ -249,7 +249,8 @@ impl Parents {
             }
             Child::OfMiddle(middle) => (None, Some(middle)),
         };
-        let (mut console, mut ready, mut failure) = (None, false, None);
+        let (mut console, mut listener, mut failure) = (None, None, None);
+        let (mut ready, mut is_open) = (false, false);
         let mut wire = [0; WIRE];
         while let Some((message, fd)) = receive(&ours, &mut wire)? {
             let (step, index) = (message.step, usize::from(message.index));
@@ -263,24 +264,12 @@ impl Parents {
                     call: &describe::call(subject, step, index),
                     micros: u64::from(message.value),
                 }),
-                Kind::Console => {
-                    console = fd;
-                    Ok(())
-                }
-                Kind::Listener => match (&child, &fd, &subject.process().seccomp) {
-                    (Some((pid, _)), Some(listener), Some(filter)) => {
-                        let init = match subject {
-                            Subject::Container(_) => *pid,
-                            Subject::Join(plan) => plan.pid,
-                        };
-                        filter.tell_agent(listener, *pid, init)
+                Kind::Console | Kind::Listener | Kind::Ready => {
+                    match message.kind {
+                        Kind::Console => console = fd,
+                        Kind::Listener => listener = fd,
+                        _ => ready = true,
                     }
-                    _ => Ok(()),
-                },
-                Kind::Ready => {
-                    // The gate: all that had to be written down has been, so it may become its program.
-                    ready = true;
-                    word();
                     Ok(())
                 }
                 Kind::Failed => {
@@ -303,6 +292,18 @@ impl Parents {
                         .and_then(|()| prepare(pid, watch))
                 }
             };
+            // A child of the middle process may have said all this before that one says who it is.
+            let heard = heard.and_then(|()| {
+                let Some((pid, _)) = &child else { return Ok(()) };
+                if let Some(listener) = listener.take() {
+                    tell_agent(subject, &listener, *pid)?;
+                }
+                // The gate: all that had to be written down has been, so it may become its program.
+                if ready && !std::mem::replace(&mut is_open, true) {
+                    word();
+                }
+                Ok(())
+            });
             if let Err(error) = heard {
                 own_failure = Some(error);
                 no_word();
@@ -328,6 +329,16 @@ impl Parents {
             (None, _) => died_early(status, subject.process().seccomp.is_some()),
         })
     }
+}
+
+/// Hands the agent of a filter what it listens on.
+fn tell_agent(subject: Subject<'_>, listener: &OwnedFd, pid: i32) -> Result<()> {
+    let init = match subject {
+        Subject::Container(_) => pid,
+        Subject::Join(plan) => plan.pid,
+    };
+    let filter = subject.process().seccomp.as_ref();
+    filter.map_or(Ok(()), |filter| filter.tell_agent(listener, pid, init))
 }
 
 /// The child ended without a word of its own.

@@ -65,8 +65,8 @@ pub(super) fn understand(args: &SecurityArgs, warnings: &mut Vec<String>) -> Res
             None
         }
     };
-    if filter == Some("unconfined") && !args.privileged {
-        warnings.push("--security-opt seccomp=unconfined: the container may ask the kernel for every call there is, also for those by which others have broken out (io_uring, AF_ALG, user namespaces of its own)".into());
+    if let Some(filter) = filter.filter(|_| !args.privileged) {
+        warnings.extend(opened(filter, seccomp.as_ref(), &capabilities)?);
     }
     if args.privileged {
         warnings.push("--privileged: every capability and device of this host is open to the container; nothing of /proc and /sys is hidden".into());
@@ -77,6 +77,29 @@ pub(super) fn understand(args: &SecurityArgs, warnings: &mut Vec<String>) -> Res
         warnings.push("--security-opt systempaths=unconfined: the container sees and may turn what /proc and /sys offer".into());
     }
     Ok(Privileges { no_new_privs, capabilities, masked, seccomp, apparmor })
+}
+
+/// What a filter lets through that every other container's refuses.
+fn opened(
+    asked: &str,
+    profile: Option<&oci::LinuxSeccomp>,
+    capabilities: &oci::Capabilities,
+) -> Result<Option<String>> {
+    let Some(profile) = profile else {
+        return Ok(Some(format!(
+            "--security-opt seccomp={asked}: the container may ask the kernel for every call there is, also for those by which others have broken out (io_uring, AF_ALG, user namespaces of its own)"
+        )));
+    };
+    let calls = seccomp::opened(profile, capabilities)?;
+    let mut some = calls[..calls.len().min(8)].join(" ");
+    if calls.len() > 8 {
+        some += " …";
+    }
+    Ok((!calls.is_empty()).then(|| {
+        format!(
+            "--security-opt seccomp={asked} lets calls through that minibox's own filter refuses: {some}"
+        )
+    }))
 }
 
 fn capability_set(args: &SecurityArgs, warnings: &mut Vec<String>) -> Result<oci::Capabilities> {
