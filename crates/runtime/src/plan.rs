@@ -656,11 +656,25 @@ pub fn plan_process(
         capabilities: capabilities::plan(process.capabilities().as_ref())?,
         rlimits: rlimits::plan(process.rlimits().as_deref().unwrap_or_default())?,
         no_new_privs: process.no_new_privileges().unwrap_or(false),
-        terminal,
+        terminal: terminal.map(|given| console_size(process, given)).transpose()?,
         stdio: above_stdio(stdio)?,
         first_closed: 3,
         die_with_parent,
     })
+}
+
+/// Rows and columns of the terminal: those of config.json, else the `given` ones.
+fn console_size(process: &Process, given: (u16, u16)) -> Result<(u16, u16)> {
+    let Some(size) = process.console_size().filter(|size| size.height() > 0 && size.width() > 0)
+    else {
+        return Ok(given);
+    };
+    let cells = |number: u64| {
+        let wrong =
+            |_| Error::new(format!("config.json: process.consoleSize: {number} is above 65535"));
+        u16::try_from(number).map_err(wrong)
+    };
+    Ok((cells(size.height())?, cells(size.width())?))
 }
 
 /// The paths that execvp(3) would try for `program` with the container's own `PATH`.

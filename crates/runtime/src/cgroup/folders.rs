@@ -219,7 +219,7 @@ fn hand_down_controllers(mount: &Path, path: &str) {
         let given = fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap_or_default();
         let given: Vec<&str> = given.split_whitespace().collect();
         // Those that limits or figures are asked of; the rest is systemd's or nobody's.
-        let wanted = ["cpu", "cpuset", "io", "memory", "pids"];
+        let wanted = ["cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma"];
         let offered = offered.split_whitespace().filter(|c| wanted.contains(c));
         for controller in offered.filter(|c| !given.contains(c)) {
             let _ = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
