@@ -69,6 +69,15 @@ fn attributes(change: MountChange) -> String {
     if set.is_empty() { String::from("rw") } else { set.join(",") }
 }
 
+/// The name of a propagation type.
+fn propagation(kind: u64) -> Option<&'static str> {
+    match kind {
+        libc::MS_SHARED => Some("MS_SHARED"),
+        libc::MS_UNBINDABLE => Some("MS_UNBINDABLE"),
+        _ => None,
+    }
+}
+
 fn options(pairs: &[(CString, Option<CString>)]) -> String {
     let pair = |(key, value): &(CString, Option<CString>)| match value {
         Some(value) => format!("{}={}", text(key), text(value)),
@@ -90,6 +99,7 @@ impl MountPlan {
             Source::Bind { path, .. }
             | Source::Mapped(MappedMount { path, .. })
             | Source::OfProcess { path, .. } => text(path),
+            Source::Place => String::from("what is there"),
         }
     }
 
@@ -108,13 +118,30 @@ impl MountPlan {
                 (text(path), vec![String::from(word)])
             }
             Source::OfProcess { path, .. } => (text(path), vec![String::from("--bind")]),
+            Source::Place => {
+                let words = format!("remount,bind,{}", attributes(self.change));
+                (text(&self.place.path), vec![String::from("-o"), words])
+            }
+        }
+    }
+
+    /// The option that fsconfig(2) has refused, in words.
+    fn refused_option(&self, message: &Message) -> String {
+        match &self.source {
+            Source::Fresh { fstype, options: pairs } if message.call() == "fsconfig" => {
+                let pair = pairs.get(message.value as usize);
+                let option =
+                    pair.map_or_else(String::new, |pair| options(std::slice::from_ref(pair)));
+                format!(": {} does not take the option {option:?}", text(fstype))
+            }
+            _ => String::new(),
         }
     }
 
     /// Is it a bind that becomes read-only?
     pub fn is_readonly_bind(&self) -> bool {
         !matches!(self.source, Source::Fresh { .. })
-            && self.change.set & libc::MOUNT_ATTR_RDONLY != 0
+            && (self.change.set | self.below.set) & libc::MOUNT_ATTR_RDONLY != 0
     }
 }
 
@@ -142,6 +169,7 @@ fn take(mount: &MountPlan) -> String {
         Source::OfProcess { path, .. } => {
             format!("setns(its mount namespace); open_tree({}); setns(back)", quoted(path))
         }
+        Source::Place => String::from("nothing: it is changed where it is"),
     }
 }
 
@@ -228,9 +256,8 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
             None => format!("mkdir({}), where it is missing", quoted(&plan.process.cwd)),
         },
         Step::Devices if index == 1 => {
-            let names: Vec<String> =
-                plan.devices.iter().flatten().map(|node| text(node.path())).collect();
-            format!("mknodat(\"/dev\", {})", names.join(" "))
+            let names: Vec<String> = plan.devices.iter().map(|node| text(node.path())).collect();
+            format!("mknodat({})", names.join(" "))
         }
         Step::Devices => String::from("symlinkat(\"/dev\", fd stdin stdout stderr ptmx)"),
         Step::Hostname if index == 0 => {
@@ -253,10 +280,10 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
                     .map_or(String::new(), |p| format!("move_mount(nothing, {})", quoted(p))),
             }
         }
-        Step::ReadonlyRoot => plan
-            .readonly_at_last
-            .get(index)
-            .map_or(String::new(), |p| format!("mount_setattr({}, MOUNT_ATTR_RDONLY)", quoted(p))),
+        Step::ReadonlyRoot => plan.at_last.get(index).map_or(String::new(), |(path, change)| {
+            let what = propagation(change.propagation).unwrap_or("MOUNT_ATTR_RDONLY");
+            format!("mount_setattr({}, {what})", quoted(path))
+        }),
         step => call_of_process(&plan.process, step, index),
     }
 }
@@ -366,7 +393,7 @@ pub fn failure(subject: Subject<'_>, message: &Message, pid: i32) -> Error {
         return exec_failed(process, root.as_ref(), lack, message);
     }
     if let (Step::Clone, Subject::Container(plan)) = (step, subject) {
-        return clone_failed(plan, Fault { call: "clone3", errno });
+        return clone_failed(plan, Fault::new("clone3", errno));
     }
     let described = call(subject, step, index);
     let failed = message.call();
@@ -377,7 +404,8 @@ pub fn failure(subject: Subject<'_>, message: &Message, pid: i32) -> Error {
             if index < plan.mounts.len() =>
         {
             let mount = &plan.mounts[index];
-            format!("cannot mount {} on {}", mount.source_name(), text(&mount.place.path))
+            let option = mount.refused_option(message);
+            format!("cannot mount {} on {}{option}", mount.source_name(), text(&mount.place.path))
         }
         (Subject::Container(plan), Step::Join) if index < plan.joins.len() => {
             let join = &plan.joins[index];

@@ -59,12 +59,13 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
         line.at(Step::BecomeRoot, 0, || become_root(plan.keep_groups))?;
     }
 
-    // Mounts in three movements: take while the host is in sight, swap the root, attach inside.
-    line.at(Step::PrivateMounts, 0, make_private)?;
+    // Mounts in three movements: take while the host is in sight, swap the root, attach inside. What is
+    // to hear of the host's mounts must be taken while this namespace still does.
     let root = line.at(Step::TakeRoot, 0, || take_root(&plan.root))?;
     for (index, mount) in plan.mounts.iter().enumerate() {
         taken[index] = line.at(Step::TakeMounts, index, || mount.take())?;
     }
+    line.at(Step::PrivateMounts, 0, make_private)?;
     line.at(Step::PivotRoot, 0, || pivot(root, &plan.root))?;
     for (index, mount) in plan.mounts.iter().enumerate() {
         line.at(Step::AttachMounts, index, || mount.attach(taken[index]))?;
@@ -76,9 +77,11 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
             Ok(())
         })?;
     }
-    line.at(Step::Devices, 0, devices::make_links)?;
-    if let Some(nodes) = &plan.devices {
-        line.at(Step::Devices, 1, || devices::make_nodes(nodes))?;
+    if plan.device_links {
+        line.at(Step::Devices, 0, devices::make_links)?;
+    }
+    if !plan.devices.is_empty() {
+        line.at(Step::Devices, 1, || devices::make_nodes(&plan.devices))?;
     }
 
     // What belongs to the other namespaces; parameters while /proc/sys can still be written.
@@ -106,11 +109,8 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
     for (index, path) in plan.masked_paths.iter().enumerate() {
         line.at(Step::HidePaths, plan.readonly_paths.len() + index, || mask_path(path))?;
     }
-    for (index, path) in plan.readonly_at_last.iter().enumerate() {
-        line.at(Step::ReadonlyRoot, index, || {
-            let readonly = MountChange { set: libc::MOUNT_ATTR_RDONLY, ..MountChange::default() };
-            sys::mount_setattr(AT_FDCWD, path, false, readonly)
-        })?;
+    for (index, (path, change)) in plan.at_last.iter().enumerate() {
+        line.at(Step::ReadonlyRoot, index, || sys::mount_setattr(AT_FDCWD, path, false, *change))?;
     }
     Err(plan.process.become_program(line, terminal))
 }
@@ -148,7 +148,10 @@ pub fn take_root(root: &RootPlan) -> Sys<RawFd> {
                 Some(mapped) => mapped.mount.as_raw_fd(),
                 None => sys::open_tree_clone(AT_FDCWD, &root.lower, *recursive)?,
             };
-            let change = MountChange { set: root.attributes, ..PRIVATE };
+            // pivot_root(2) wants no shared mount; it may become one later.
+            let heard =
+                if root.propagation == libc::MS_SLAVE { libc::MS_SLAVE } else { libc::MS_PRIVATE };
+            let change = MountChange { set: root.attributes, clear: 0, propagation: heard };
             sys::mount_setattr(mount, c"", *recursive, change)?;
             Ok(mount)
         }
@@ -158,6 +161,9 @@ pub fn take_root(root: &RootPlan) -> Sys<RawFd> {
             }
             // Before Linux 6.15 an overlay takes no layer that is attached nowhere. The host's peers of one,
             // which the parent has opened, must not get what lies on it.
+            if !root.mapped.is_empty() {
+                sys::mount_setattr(AT_FDCWD, &root.attach_at, false, PRIVATE)?;
+            }
             for layer in &root.mapped {
                 sys::mount_setattr(layer.mount.as_raw_fd(), c"", layer.recursive, PRIVATE)?;
                 attach(layer.mount.as_raw_fd(), root)?;

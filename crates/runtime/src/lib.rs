@@ -19,7 +19,7 @@
 //!
 //! Beside them stand [`step`], the table of everything that happens, in order and with reasons; one
 //! file per concern ([`mounts`], [`devices`], [`capabilities`], [`rlimits`], [`user`], [`idmap`],
-//! [`cgroup`]), each with `plan` for the parent and the rest for the child; [`line`], over which the
+//! [`cgroup`], [`copy_up`]), each with `plan` for the parent and the rest for the child; [`line`], over which the
 //! child reports; [`describe`] and [`hints`], which put reports into words; [`state`], what is written
 //! down about a living container; [`pid_namespace`], all its processes; [`probe`], what this kernel lets one
 //! do; and [`sys`], the only `unsafe` code.
@@ -32,6 +32,7 @@
 
 pub mod capabilities;
 pub mod cgroup;
+pub mod copy_up;
 pub mod describe;
 pub mod devices;
 pub mod error;

@@ -2,7 +2,7 @@
 //!
 //! After this file nothing is decided any more. The child receives `&Plan` and carries it out.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,9 @@ use crate::rlimits;
 use crate::spec;
 use crate::step::Step;
 use crate::sys::{self, Arguments, Argv, MountChange};
+
+const READONLY: MountChange =
+    MountChange { set: libc::MOUNT_ATTR_RDONLY, clear: 0, propagation: 0 };
 
 /// What a caller chooses beside config.json.
 #[derive(Debug, Default)]
@@ -75,6 +78,8 @@ pub struct RootPlan {
     pub mount: RootMount,
     /// MOUNT_ATTR_* of that mount.
     pub attributes: u64,
+    /// MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE; `linux.rootfsPropagation`.
+    pub propagation: u64,
     /// The folder once more, for the child.
     pub lower: CString,
     /// Where on the host it is attached for the moment of pivot_root: the folder itself, or `/` where it is
@@ -136,8 +141,10 @@ pub struct Plan {
     pub mounts: Vec<MountPlan>,
     /// The working directory, made where it is missing.
     pub cwd_place: Option<Place>,
-    /// Nodes to make below /dev; `None` where they are binds among the mounts.
-    pub devices: Option<Vec<DevicePlan>>,
+    /// The links below /dev are to be made.
+    pub device_links: bool,
+    /// Nodes to make; in a user namespace they are binds among the mounts.
+    pub devices: Vec<DevicePlan>,
     /// uts namespace: host name.
     pub hostname: Option<CString>,
     /// uts namespace: NIS domain name.
@@ -150,8 +157,8 @@ pub struct Plan {
     pub readonly_paths: Vec<CString>,
     /// Paths that are hidden.
     pub masked_paths: Vec<CString>,
-    /// Mounts that become read-only once everything is in place: the root among them, last.
-    pub readonly_at_last: Vec<CString>,
+    /// Mounts that change once everything is in place: the root among them, last.
+    pub at_last: Vec<(CString, MountChange)>,
     /// The cgroup it lives in, and the limits there.
     pub cgroup: Option<Cgroup>,
     /// See [`Cgroup::limit`].
@@ -180,13 +187,16 @@ impl Plan {
         let joins = plan_joins(linux)?;
         let id_map = plan_id_map(linux, &joins, own(LinuxNamespaceType::User))?;
         let in_userns = id_map.is_some();
-        let root_plan = plan_root(root.path(), &choices, in_userns)?;
+        let mut root_plan = plan_root(root.path(), &choices, in_userns)?;
+        if let Some(word) = linux.rootfs_propagation() {
+            root_plan.propagation = root_propagation(word)?;
+        }
 
         let mut mounts = Vec::new();
-        let mut readonly_at_last = Vec::new();
+        let mut at_last = Vec::new();
         for mount in spec.mounts().iter().flatten() {
             if mount.typ().as_deref() == Some("cgroup") {
-                plan_cgroup_mount(mount, &mut mounts, &mut readonly_at_last)?;
+                plan_cgroup_mount(mount, &mut mounts, &mut at_last)?;
             } else {
                 mounts.push(mounts::plan(mount)?);
             }
@@ -198,15 +208,22 @@ impl Plan {
             return Err(Error::new(format!("the mount on {place}: there are no ids to map to"))
                 .hint("give it uidMappings and gidMappings, or the container a user namespace"));
         }
-        let devices = if in_userns {
+        // A /dev of somebody else's is not ours to fill.
+        let brings_dev = mounts.iter().any(MountPlan::brings_dev);
+        let mut devices = if brings_dev { Vec::new() } else { node_plans(spec)? };
+        if in_userns {
             // mknod(2) makes nothing usable in a user namespace: the host's harmless nodes are bound.
-            bind_devices(spec, &mut mounts)?;
-            None
-        } else {
-            Some(node_plans(spec)?)
-        };
+            bind_devices(&devices, &mut mounts)?;
+            devices.retain(DevicePlan::is_fifo);
+        }
+        if let Some(label) = label::of_mounts(linux.mount_label().as_deref())? {
+            mounts.iter_mut().for_each(|mount| mount.label(&label));
+        }
         if root.readonly() == Some(true) {
-            readonly_at_last.push(c"/".to_owned());
+            at_last.push((c"/".to_owned(), READONLY));
+        }
+        if let propagation @ (libc::MS_SHARED | libc::MS_UNBINDABLE) = root_plan.propagation {
+            at_last.push((c"/".to_owned(), MountChange { propagation, ..MountChange::default() }));
         }
         let strings = |list: Option<&Vec<String>>, what: &str| -> Result<Vec<CString>> {
             list.into_iter().flatten().map(|text| c_string(text.as_str(), what)).collect()
@@ -248,6 +265,7 @@ impl Plan {
             cwd_place: plan_cwd(process.cwd())?,
             root: root_plan,
             mounts,
+            device_links: !brings_dev,
             devices,
             hostname: spec
                 .hostname()
@@ -263,7 +281,7 @@ impl Plan {
             sysctls,
             readonly_paths: strings(linux.readonly_paths().as_ref(), "linux.readonlyPaths")?,
             masked_paths: strings(linux.masked_paths().as_ref(), "linux.maskedPaths")?,
-            readonly_at_last,
+            at_last,
             cgroup_doors: cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default(),
             resources: linux.resources().clone(),
             cgroup,
@@ -403,7 +421,21 @@ pub fn plan_root(path: &Path, choices: &Choices, in_userns: bool) -> Result<Root
         }
     };
     let attributes = choices.root_attributes;
-    Ok(RootPlan { path, folder, mount, attributes, lower, attach_at, mapped })
+    let propagation = libc::MS_PRIVATE;
+    Ok(RootPlan { path, folder, mount, attributes, propagation, lower, attach_at, mapped })
+}
+
+/// With or without the `r` that engines put before it: what is mounted on the root has words of its own.
+fn root_propagation(word: &str) -> Result<u64> {
+    match word.strip_prefix('r').unwrap_or(word) {
+        "" | "private" => Ok(libc::MS_PRIVATE),
+        "slave" => Ok(libc::MS_SLAVE),
+        "shared" => Ok(libc::MS_SHARED),
+        "unbindable" => Ok(libc::MS_UNBINDABLE),
+        _ => Err(Error::new(format!(
+            "config.json: linux.rootfsPropagation {word:?} is none of private, slave, shared, unbindable"
+        ))),
+    }
 }
 
 fn plan_overlay(lower: &Path, layer: &Layer, in_userns: bool) -> Result<RootMount> {
@@ -459,7 +491,7 @@ fn plan_cwd(cwd: &Path) -> Result<Option<Place>> {
 fn plan_cgroup_mount(
     mount: &oci_spec::runtime::Mount,
     mounts: &mut Vec<MountPlan>,
-    readonly_at_last: &mut Vec<CString>,
+    at_last: &mut Vec<(CString, MountChange)>,
 ) -> Result<()> {
     let layout = crate::cgroup::Layout::detect();
     let mut flags = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
@@ -474,7 +506,7 @@ fn plan_cgroup_mount(
      -> Result<()> {
         let source = Source::Fresh { fstype: c_string(fstype, "a type")?, options };
         let change = MountChange { set, ..MountChange::default() };
-        mounts.push(MountPlan { source, change, place: Place::new(path, false)? });
+        mounts.push(MountPlan::new(source, change, Place::new(path, false)?));
         Ok(())
     };
     let source = |name: &std::ffi::CStr| (c"source".to_owned(), Some(name.to_owned()));
@@ -507,7 +539,7 @@ fn plan_cgroup_mount(
         fresh("cgroup", options, &destination.join(folder), flags)?;
     }
     if readonly {
-        readonly_at_last.push(c_string(destination.as_os_str().as_bytes(), "the cgroup mount")?);
+        at_last.push((c_string(destination.as_os_str().as_bytes(), "the cgroup mount")?, READONLY));
     }
     Ok(())
 }
@@ -526,17 +558,12 @@ fn node_plans(spec: &Spec) -> Result<Vec<DevicePlan>> {
     Ok(nodes)
 }
 
-fn bind_devices(spec: &Spec, mounts: &mut Vec<MountPlan>) -> Result<()> {
-    let defaults = devices::DEFAULT.iter().map(|(name, ..)| PathBuf::from("/dev").join(name));
-    let asked = spec.linux().as_ref().and_then(|linux| linux.devices().as_ref());
-    let asked = asked.into_iter().flatten().map(|device| device.path().clone());
-    for path in defaults.chain(asked) {
-        let source = Source::Bind {
-            path: c_string(path.as_os_str().as_bytes(), "a device")?,
-            recursive: false,
-        };
+fn bind_devices(devices: &[DevicePlan], mounts: &mut Vec<MountPlan>) -> Result<()> {
+    for device in devices.iter().filter(|device| !device.is_fifo()) {
+        let source = Source::Bind { path: device.path().to_owned(), recursive: false };
         let change = MountChange { propagation: libc::MS_PRIVATE, ..MountChange::default() };
-        mounts.push(MountPlan { source, change, place: Place::new(&path, true)? });
+        let path = Path::new(OsStr::from_bytes(device.path().to_bytes()));
+        mounts.push(MountPlan::new(source, change, Place::new(path, true)?));
     }
     Ok(())
 }

@@ -145,8 +145,6 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
     };
     say(linux.net_devices().is_some(), "linux.netDevices");
     say(linux.seccomp().is_some(), "linux.seccomp");
-    say(linux.rootfs_propagation().is_some(), "linux.rootfsPropagation");
-    say(linux.mount_label().is_some(), "linux.mountLabel");
     say(linux.intel_rdt().is_some(), "linux.intelRdt");
     say(linux.memory_policy().is_some(), "linux.memoryPolicy");
     say(linux.personality().is_some(), "linux.personality");

@@ -123,11 +123,6 @@ steps! {
         "Mapped or not, the process still carries the caller's ids; inside its own user namespace it may now take id 0, which has power there and nowhere else."
         "setresuid(2), user_namespaces(7)"
         [EINVAL => "id 0 is not in the map"]
-    PrivateMounts "private-mounts" Child
-        "cut the mounts off from the host's"
-        "The mount namespace is a copy, but shared mounts would still pass changes on in both directions. It comes before the first mount, and pivot_root(2) demands it."
-        "mount_namespaces(7), mount_setattr(2)"
-        [ENOSYS => "this kernel is older than Linux 5.12, which minibox needs"]
     TakeRoot "take-root" Child
         "take the root filesystem as a mount"
         "pivot_root(2) wants a mount, not a folder. An overlay shows the folder as it is and catches every change in a layer of the container's own."
@@ -138,6 +133,11 @@ steps! {
         "All that comes from the host, volumes and fresh filesystems, is opened while the host can still be seen, and attached to nothing yet."
         "open_tree(2), fsmount(2)"
         [ENOENT => "there is no such file or folder on this host", EPERM => "the kernel refuses this mount inside a user namespace; for /proc and /sys that means parts of the host's own are hidden, as inside another container", ENODEV => "this kernel does not know this filesystem type", EINVAL => "an option of this mount is wrong, or mounts lie below the source that this user may not leave out (add rbind)", EACCES => "this user may not reach the source"]
+    PrivateMounts "private-mounts" Child
+        "cut the mounts off from the host's"
+        "The mount namespace is a copy, but shared mounts would still pass changes on in both directions. Before anything is attached, since pivot_root(2) demands it; after all is taken, since a volume may be meant to hear of what the host mounts in it."
+        "mount_namespaces(7), mount_setattr(2)"
+        [ENOSYS => "this kernel is older than Linux 5.12, which minibox needs"]
     PivotRoot "pivot-root" Child
         "swap the root, and let the old one go"
         "Now `/` is the container's and the host's filesystem is nowhere: no link, no `..`, no race in the container's files can lead back to it. That is why everything after this step may use paths."
@@ -179,8 +179,8 @@ steps! {
         "proc(5), mount_setattr(2)"
         []
     ReadonlyRoot "readonly-root" Child
-        "make the root read-only"
-        "Last of the mounts: until here places to mount on may have to be made."
+        "make the root read-only, or shared"
+        "Last of the mounts: until here places to mount on may have to be made, and what is attached to a shared mount would be shared too."
         "mount_setattr(2)"
         []
     Rlimits "rlimits" Child

@@ -19,12 +19,14 @@ pub struct Fault {
     pub call: &'static str,
     /// Why the kernel refused.
     pub errno: Errno,
+    /// Which of several, where the call was one of many.
+    pub item: u16,
 }
 
 impl Fault {
     /// A fault that our own check found, reported as if `call` had returned `errno`.
     pub const fn new(call: &'static str, errno: Errno) -> Fault {
-        Fault { call, errno }
+        Fault { call, errno, item: 0 }
     }
 }
 
@@ -729,6 +731,24 @@ pub struct Stat {
     pub mode: u32,
     /// Device number of a device node.
     pub rdev: u64,
+    /// Owner.
+    pub uid: uid_t,
+    /// Group.
+    pub gid: gid_t,
+    /// Seconds and nanoseconds of the last access and the last change.
+    pub times: [(i64, i64); 2],
+}
+
+impl Stat {
+    fn of(stat: &libc::stat) -> Stat {
+        Stat {
+            mode: stat.st_mode,
+            rdev: stat.st_rdev,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            times: [(stat.st_atime, stat.st_atime_nsec), (stat.st_mtime, stat.st_mtime_nsec)],
+        }
+    }
 }
 
 /// fstat(2).
@@ -738,7 +758,89 @@ pub fn fstat(fd: RawFd) -> Sys<Stat> {
     // SAFETY: writes one stat structure that lives here.
     let ret = unsafe { libc::fstat(fd, &raw mut stat) };
     check("fstat", c_long::from(ret))?;
-    Ok(Stat { mode: stat.st_mode, rdev: stat.st_rdev })
+    Ok(Stat::of(&stat))
+}
+
+/// fstatat(2) with `AT_SYMLINK_NOFOLLOW`.
+pub fn fstatat(dir: RawFd, path: &CStr) -> Sys<Stat> {
+    // SAFETY: stat is plain integers and filled by the kernel.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: reads a terminated string and writes one stat structure that lives here.
+    let ret = unsafe { libc::fstatat(dir, path.as_ptr(), &raw mut stat, flags) };
+    check("fstatat", c_long::from(ret))?;
+    Ok(Stat::of(&stat))
+}
+
+/// fchmod(2).
+pub fn fchmod(fd: RawFd, mode: u32) -> Sys<()> {
+    syscall!("fchmod", libc::SYS_fchmod, fd, mode).map(drop)
+}
+
+/// fchmodat(2); follows a link.
+pub fn fchmodat(dir: RawFd, path: &CStr, mode: u32) -> Sys<()> {
+    syscall!("fchmodat", libc::SYS_fchmodat, dir, path.as_ptr(), mode).map(drop)
+}
+
+/// utimensat(2) with `AT_SYMLINK_NOFOLLOW`; seconds and nanoseconds of access and change.
+pub fn utimensat(dir: RawFd, path: &CStr, times: [(i64, i64); 2]) -> Sys<()> {
+    let times = times.map(|(tv_sec, tv_nsec)| libc::timespec { tv_sec, tv_nsec });
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    syscall!("utimensat", libc::SYS_utimensat, dir, path.as_ptr(), times.as_ptr(), flags).map(drop)
+}
+
+/// readlinkat(2) into `buffer`, which must have room for one byte more.
+pub fn readlinkat<'a>(dir: RawFd, path: &CStr, buffer: &'a mut [u8]) -> Sys<&'a CStr> {
+    let (room, start) = (buffer.len() - 1, buffer.as_mut_ptr());
+    let length = syscall!("readlinkat", libc::SYS_readlinkat, dir, path.as_ptr(), start, room)?;
+    buffer[length as usize] = 0;
+    CStr::from_bytes_until_nul(buffer).map_err(|_| Fault::new("readlinkat", Errno::EINVAL))
+}
+
+/// sendfile(2) from where `from` stands; 0 at its end.
+pub fn sendfile(to: RawFd, from: RawFd, count: usize) -> Sys<usize> {
+    let null = std::ptr::null::<u8>();
+    syscall!("sendfile", libc::SYS_sendfile, to, from, null, count).map(|n| n as usize)
+}
+
+/// Some entries of a folder, getdents64(2).
+#[derive(Debug)]
+pub struct Entries {
+    /// `struct linux_dirent64`, one after the other.
+    bytes: [u64; 512],
+    filled: usize,
+}
+
+impl Entries {
+    /// None yet.
+    #[allow(clippy::new_without_default)] // 4 KiB that are made in one place.
+    pub fn new() -> Entries {
+        Entries { bytes: [0; 512], filled: 0 }
+    }
+
+    /// Reads the next ones; 0 at the end.
+    pub fn read(&mut self, folder: RawFd) -> Sys<usize> {
+        let (start, room) = (self.bytes.as_mut_ptr(), size_of_val(&self.bytes));
+        let read = syscall!("getdents64", libc::SYS_getdents64, folder, start, room)?;
+        self.filled = read as usize;
+        Ok(self.filled)
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &CStr> {
+        // SAFETY: the array lives as long as the slice, and any bytes are bytes.
+        let bytes = unsafe {
+            std::slice::from_raw_parts(self.bytes.as_ptr().cast::<u8>(), size_of_val(&self.bytes))
+        };
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            // d_ino and d_off, 8 bytes each, d_reclen, d_type, then the name.
+            let entry = bytes.get(at..self.filled)?;
+            let length = u16::from_ne_bytes([*entry.get(16)?, *entry.get(17)?]);
+            at += usize::from(length.max(1));
+            CStr::from_bytes_until_nul(entry.get(19..)?).ok()
+        })
+    }
 }
 
 /// faccessat(2) with `F_OK`: does `path` exist?
