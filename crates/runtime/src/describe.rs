@@ -98,6 +98,7 @@ impl MountPlan {
             Source::Fresh { fstype, .. } => text(fstype),
             Source::Bind { path, .. }
             | Source::Mapped(MappedMount { path, .. })
+            | Source::Shared(MappedMount { path, .. })
             | Source::OfProcess { path, .. } => text(path),
             Source::Place => String::from("what is there"),
         }
@@ -113,7 +114,8 @@ impl MountPlan {
                 (text(fstype), vec![String::from("-t"), text(fstype), String::from("-o"), all])
             }
             Source::Bind { path, recursive }
-            | Source::Mapped(MappedMount { path, recursive, .. }) => {
+            | Source::Mapped(MappedMount { path, recursive, .. })
+            | Source::Shared(MappedMount { path, recursive, .. }) => {
                 let word = if *recursive { "--rbind" } else { "--bind" };
                 (text(path), vec![String::from(word)])
             }
@@ -163,7 +165,7 @@ fn take(mount: &MountPlan) -> String {
                 attributes(mount.change)
             )
         }
-        Source::Mapped(mapped) => {
+        Source::Mapped(mapped) | Source::Shared(mapped) => {
             format!("mount_setattr({}, {})", quoted(&mapped.path), attributes(mount.change))
         }
         Source::OfProcess { path, .. } => {
@@ -237,7 +239,14 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
             let unshare = if plan.new_cgroup_namespace { "unshare(CLONE_NEWCGROUP)" } else { "" };
             format!("{enter}{unshare}")
         }
-        Step::PrivateMounts => String::from("mount_setattr(\"/\", AT_RECURSIVE, MS_PRIVATE)"),
+        Step::TimeNamespace => {
+            let offsets = plan.new_time_namespace.as_deref().unwrap_or_default();
+            let offsets = String::from_utf8_lossy(offsets);
+            format!(
+                "unshare(CLONE_NEWTIME); write(\"/proc/self/timens_offsets\", {offsets:?}); setns(CLONE_NEWTIME)"
+            )
+        }
+        Step::PrivateMounts => String::from("mount_setattr(\"/\", AT_RECURSIVE, MS_SLAVE)"),
         Step::TakeRoot => match &plan.root.mount {
             RootMount::Overlay { options: pairs, .. } => {
                 format!("fsmount(\"overlay\", {:?})", options(pairs))
@@ -299,6 +308,9 @@ fn call_of_process(process: &ProcessPlan, step: Step, index: usize) -> String {
         Step::Loopback => String::from("ioctl(SIOCSIFFLAGS, lo, IFF_UP)"),
         Step::Console => {
             String::from("open(\"/dev/pts/ptmx\"); ioctl(TIOCGPTPEER); ioctl(TIOCSCTTY)")
+        }
+        Step::Scheduling => {
+            process.habits.get(index).map_or(String::new(), std::string::ToString::to_string)
         }
         Step::Rlimits => {
             process.rlimits.get(index).map_or(String::new(), std::string::ToString::to_string)

@@ -55,17 +55,19 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
         if plan.new_cgroup_namespace { sys::unshare(libc::CLONE_NEWCGROUP) } else { Ok(()) }
     })?;
 
+    if let Some(offsets) = &plan.new_time_namespace {
+        line.at(Step::TimeNamespace, 0, || enter_time_namespace(offsets))?;
+    }
     if plan.id_map.as_ref().is_some_and(IdMap::has_root) {
         line.at(Step::BecomeRoot, 0, || become_root(plan.keep_groups))?;
     }
 
-    // Mounts in three movements: take while the host is in sight, swap the root, attach inside. What is
-    // to hear of the host's mounts must be taken while this namespace still does.
+    // Mounts in three movements: take while the host is in sight, swap the root, attach inside.
+    line.at(Step::PrivateMounts, 0, tell_nobody)?;
     let root = line.at(Step::TakeRoot, 0, || take_root(&plan.root))?;
     for (index, mount) in plan.mounts.iter().enumerate() {
         taken[index] = line.at(Step::TakeMounts, index, || mount.take())?;
     }
-    line.at(Step::PrivateMounts, 0, make_private)?;
     line.at(Step::PivotRoot, 0, || pivot(root, &plan.root))?;
     for (index, mount) in plan.mounts.iter().enumerate() {
         line.at(Step::AttachMounts, index, || mount.attach(taken[index]))?;
@@ -126,6 +128,18 @@ fn release(plan: &Plan, line: Line) -> Sys<()> {
     Ok(())
 }
 
+fn enter_time_namespace(offsets: &[u8]) -> Sys<()> {
+    sys::unshare(sys::CLONE_NEWTIME)?;
+    if !offsets.is_empty() {
+        sys::write_file(c"/proc/self/timens_offsets", offsets)?;
+    }
+    // unshare(2) makes it for children alone.
+    let made = sys::openat2(AT_FDCWD, c"/proc/self/ns/time_for_children", libc::O_RDONLY, 0, 0)?;
+    let entered = sys::setns(made, sys::CLONE_NEWTIME);
+    sys::close(made);
+    entered
+}
+
 /// Id 0 of the user namespace; the caller's groups mean nothing inside.
 pub fn become_root(keep_groups: bool) -> Sys<()> {
     sys::setgid(0)?;
@@ -135,9 +149,11 @@ pub fn become_root(keep_groups: bool) -> Sys<()> {
     sys::setuid(0)
 }
 
-/// No mount made from here on is seen outside, and none of the host's is seen here.
-pub fn make_private() -> Sys<()> {
-    sys::mount_setattr(AT_FDCWD, c"/", true, PRIVATE)
+/// No mount made from here on is seen outside; what the host mounts still comes here, to whatever is not
+/// made private.
+pub fn tell_nobody() -> Sys<()> {
+    let slave = MountChange { propagation: libc::MS_SLAVE, ..MountChange::default() };
+    sys::mount_setattr(AT_FDCWD, c"/", true, slave)
 }
 
 /// The root as a detached mount.
@@ -161,9 +177,6 @@ pub fn take_root(root: &RootPlan) -> Sys<RawFd> {
             }
             // Before Linux 6.15 an overlay takes no layer that is attached nowhere. The host's peers of one,
             // which the parent has opened, must not get what lies on it.
-            if !root.mapped.is_empty() {
-                sys::mount_setattr(AT_FDCWD, &root.attach_at, false, PRIVATE)?;
-            }
             for layer in &root.mapped {
                 sys::mount_setattr(layer.mount.as_raw_fd(), c"", layer.recursive, PRIVATE)?;
                 attach(layer.mount.as_raw_fd(), root)?;

@@ -18,7 +18,7 @@
 //! [`reaper`] is what PID 1 does while the program runs.
 //!
 //! Beside them stand [`step`], the table of everything that happens, in order and with reasons; one
-//! file per concern ([`mounts`], [`devices`], [`capabilities`], [`rlimits`], [`user`], [`idmap`],
+//! file per concern ([`mounts`], [`devices`], [`capabilities`], [`rlimits`], [`scheduling`], [`user`], [`idmap`],
 //! [`cgroup`], [`copy_up`]), each with `plan` for the parent and the rest for the child; [`line`], over which the
 //! child reports; [`describe`] and [`hints`], which put reports into words; [`state`], what is written
 //! down about a living container; [`pid_namespace`], all its processes; [`probe`], what this kernel lets one
@@ -50,6 +50,7 @@ pub mod probe;
 pub mod process;
 pub mod reaper;
 pub mod rlimits;
+pub mod scheduling;
 pub mod spawn;
 pub mod spec;
 pub mod state;

@@ -14,7 +14,7 @@ use oci_spec::runtime::{LinuxIdMapping, Mount};
 
 use crate::copy_up;
 use crate::error::{Error, Result};
-use crate::idmap::{IdMap, Range};
+use crate::idmap::{IdMap, Range, needs_user_namespace};
 use crate::step::Step;
 use crate::sys::{self, Fault, MountChange, Sys};
 
@@ -37,6 +37,9 @@ pub enum Source {
     },
     /// The same, with other owners: the parent has opened it, and maps it.
     Mapped(MappedMount),
+    /// One that stays the host's peer, so that each sees what is mounted in the other: opened by the parent,
+    /// whose mounts are the host's.
+    Shared(MappedMount),
     /// What is mounted on the place already, which changes; `remount`.
     Place,
     /// A folder as another process sees it, `/proc/PID/root/…`: another container's /dev/shm.
@@ -388,6 +391,10 @@ pub fn plan(mount: &Mount) -> Result<MountPlan> {
         let source = if mapped {
             let opened = MappedMount::open(path, recursive)?;
             Source::Mapped(MappedMount { maps_below, map, ..opened })
+        } else if change.propagation.max(below.propagation) == libc::MS_SHARED
+            && !needs_user_namespace()
+        {
+            Source::Shared(MappedMount::open(path, recursive)?)
         } else {
             Source::Bind { path, recursive }
         };
@@ -436,7 +443,9 @@ impl MountPlan {
             Source::Bind { path, recursive } => {
                 (sys::open_tree_clone(AT_FDCWD, path, *recursive)?, *recursive)
             }
-            Source::Mapped(mapped) => (mapped.mount.as_raw_fd(), mapped.recursive),
+            Source::Mapped(opened) | Source::Shared(opened) => {
+                (opened.mount.as_raw_fd(), opened.recursive)
+            }
             Source::OfProcess { namespace, path } => {
                 (take_of_process(namespace.as_raw_fd(), path)?, false)
             }
@@ -486,7 +495,7 @@ impl MountPlan {
     /// The descriptor that was opened for it beforehand, which the child must keep.
     pub fn descriptor(&self) -> Option<RawFd> {
         match &self.source {
-            Source::Mapped(mapped) => Some(mapped.mount.as_raw_fd()),
+            Source::Mapped(opened) | Source::Shared(opened) => Some(opened.mount.as_raw_fd()),
             Source::OfProcess { namespace, .. } => Some(namespace.as_raw_fd()),
             _ => None,
         }

@@ -11,7 +11,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::Uid;
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, LinuxResources, Process, Spec};
+use oci_spec::runtime::{
+    Linux, LinuxIdMapping, LinuxNamespaceType, LinuxResources, LinuxTimeOffset, Process, Spec,
+};
 
 use crate::capabilities;
 use crate::cgroup::Cgroup;
@@ -23,6 +25,7 @@ use crate::line::Listening;
 use crate::mounts::{self, MappedMount, MountPlan, Place, Source, c_string};
 use crate::process::ProcessPlan;
 use crate::rlimits;
+use crate::scheduling;
 use crate::spec;
 use crate::step::Step;
 use crate::sys::{self, Arguments, Argv, MountChange};
@@ -131,6 +134,8 @@ pub struct Plan {
     pub joins: Vec<Join>,
     /// A cgroup namespace of its own, once inside the cgroup.
     pub new_cgroup_namespace: bool,
+    /// A time namespace of its own, and the lines of /proc/self/timens_offsets.
+    pub new_time_namespace: Option<Vec<u8>>,
     /// Maps of the user namespace, where there is one, be it new or joined.
     pub id_map: Option<IdMap>,
     /// Groups cannot be changed in the user namespace.
@@ -244,6 +249,8 @@ impl Plan {
             process.terminal().unwrap_or(false).then(|| choices.console_size.unwrap_or((0, 0)));
         let mut program =
             plan_process(process, keep_groups, stdio, console_size, choices.die_with_parent)?;
+        program.capabilities.limit_to(if in_userns { u64::MAX } else { capabilities::grantable() });
+        program.habits = scheduling::plan(process, Some(linux))?;
         program.first_closed += choices.preserve_fds as RawFd;
         if choices.init {
             program.init = Some(Arguments::find().ok_or_else(|| {
@@ -260,6 +267,7 @@ impl Plan {
                 .chain(mounts.iter().filter_map(MountPlan::descriptor))
                 .collect(),
             new_cgroup_namespace: own(LinuxNamespaceType::Cgroup),
+            new_time_namespace: own(LinuxNamespaceType::Time).then(|| time_offsets(linux)),
             id_map,
             keep_groups,
             cwd_place: plan_cwd(process.cwd())?,
@@ -305,8 +313,19 @@ impl Plan {
     }
 }
 
+/// Lines of /proc/PID/timens_offsets, time_namespaces(7).
+fn time_offsets(linux: &Linux) -> Vec<u8> {
+    let offsets = linux.time_offsets().iter().flatten();
+    let line = |(clock, offset): (&String, &LinuxTimeOffset)| {
+        format!("{clock} {} {}\n", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0))
+    };
+    let mut lines: Vec<String> = offsets.map(line).collect();
+    lines.sort();
+    lines.concat().into_bytes()
+}
+
 /// The kinds of namespace, with their CLONE_* flags and names.
-const KINDS: [(LinuxNamespaceType, i32, &str); 7] = [
+const KINDS: [(LinuxNamespaceType, i32, &str); 8] = [
     (LinuxNamespaceType::User, libc::CLONE_NEWUSER, "CLONE_NEWUSER"),
     (LinuxNamespaceType::Mount, libc::CLONE_NEWNS, "CLONE_NEWNS"),
     (LinuxNamespaceType::Pid, libc::CLONE_NEWPID, "CLONE_NEWPID"),
@@ -314,6 +333,7 @@ const KINDS: [(LinuxNamespaceType, i32, &str); 7] = [
     (LinuxNamespaceType::Ipc, libc::CLONE_NEWIPC, "CLONE_NEWIPC"),
     (LinuxNamespaceType::Uts, libc::CLONE_NEWUTS, "CLONE_NEWUTS"),
     (LinuxNamespaceType::Cgroup, libc::CLONE_NEWCGROUP, "CLONE_NEWCGROUP"),
+    (LinuxNamespaceType::Time, sys::CLONE_NEWTIME, "CLONE_NEWTIME"),
 ];
 
 /// The CLONE_NEW* names of `flags`.
@@ -323,7 +343,9 @@ pub fn clone_names(flags: u64) -> Vec<&'static str> {
 }
 
 fn clone_flags(spec: &Spec) -> u64 {
-    let of_clone = KINDS.iter().filter(|(kind, ..)| *kind != LinuxNamespaceType::Cgroup);
+    // Two come later: see init.rs.
+    let later = [LinuxNamespaceType::Cgroup, LinuxNamespaceType::Time];
+    let of_clone = KINDS.iter().filter(|(kind, ..)| !later.contains(kind));
     let new = of_clone.filter(|(kind, ..)| spec::has_new_namespace(spec, *kind));
     new.fold(0, |all, (_, flag, _)| all | *flag as u64)
 }
@@ -346,7 +368,7 @@ fn plan_joins(linux: &Linux) -> Result<Vec<Join>> {
             Ok(real) if real == *flag => {}
             Ok(real) => {
                 let real = KINDS.iter().find(|row| row.1 == real);
-                let real = real.map_or_else(|| String::from("time"), |row| row.0.to_string());
+                let real = real.map_or_else(|| String::from("new"), |row| row.0.to_string());
                 return Err(Error::new(format!(
                     "{} is a {real} namespace, and not a {kind} namespace",
                     path.display()
@@ -571,12 +593,14 @@ fn bind_devices(devices: &[DevicePlan], mounts: &mut Vec<MountPlan>) -> Result<(
 /// CLONE_NEW* of the namespaces in which process `pid` differs from the caller.
 pub fn foreign_namespaces(pid: i32) -> Result<i32> {
     let mut namespaces = 0;
-    for (name, flag, _) in KINDS {
-        let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{name}"));
+    for (kind, flag, _) in KINDS {
+        let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{kind}"));
+        // A kind that this kernel does not have is no other.
+        let Ok(own) = link("self") else { continue };
         let theirs = link(&pid.to_string()).map_err(|error| {
-            Error::of_io("read", format!("/proc/{pid}/ns/{name}").as_ref(), &error).step(Step::Join)
+            Error::of_io("read", format!("/proc/{pid}/ns/{kind}").as_ref(), &error).step(Step::Join)
         })?;
-        if link("self").ok() != Some(theirs) {
+        if own != theirs {
             namespaces |= flag;
         }
     }
@@ -612,13 +636,15 @@ impl JoinPlan {
         pid: i32,
         target: OwnedFd,
         cgroup: Option<&Cgroup>,
-        process: ProcessPlan,
+        mut process: ProcessPlan,
     ) -> Result<JoinPlan> {
         let namespaces = foreign_namespaces(pid)?;
         let open = |path: &std::path::Path| {
             std::fs::File::open(path).map_err(|e| Error::of_io("open", path, &e))
         };
         let is_other = namespaces & libc::CLONE_NEWUSER != 0;
+        let granted = if is_other { u64::MAX } else { capabilities::grantable() };
+        process.capabilities.limit_to(granted);
         let id_map = is_other.then(|| IdMap::of_process(pid)).transpose()?;
         Ok(JoinPlan {
             target,
@@ -679,6 +705,8 @@ pub fn plan_process(
             process.selinux_label().as_deref(),
         )?,
         init: None,
+        habits: scheduling::plan(process, None)?,
+        affinity: scheduling::affinity(process)?,
         umask: user.umask().unwrap_or(0o022),
         capabilities: capabilities::plan(process.capabilities().as_ref())?,
         rlimits: rlimits::plan(process.rlimits().as_deref().unwrap_or_default())?,

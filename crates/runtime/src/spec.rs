@@ -4,6 +4,7 @@
 //! here acts on therefore stands in [`unsupported`], and leaves it on the day it is built.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxMemory, LinuxNamespaceType, Process, Spec};
@@ -109,6 +110,23 @@ pub fn check(spec: &Spec) -> Result<()> {
     if kinds.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(Error::new("config.json: linux.namespaces names one kind twice"));
     }
+    let mut maps = [linux.uid_mappings(), linux.gid_mappings()].into_iter().flatten();
+    if maps.any(|map| !map.is_empty()) && !has_namespace(spec, LinuxNamespaceType::User) {
+        return Err(Error::new(
+            "config.json: linux.uidMappings or gidMappings is set, and there is no user namespace in linux.namespaces",
+        ));
+    }
+    let mut clocks = linux.time_offsets().iter().flat_map(HashMap::keys).peekable();
+    if clocks.peek().is_some() && !has_new_namespace(spec, LinuxNamespaceType::Time) {
+        return Err(Error::new(
+            "config.json: linux.timeOffsets is set, and there is no new time namespace in linux.namespaces",
+        ));
+    }
+    if let Some(clock) = clocks.find(|clock| !["monotonic", "boottime"].contains(&clock.as_str())) {
+        return Err(Error::new(format!(
+            "config.json: linux.timeOffsets: {clock:?} is neither monotonic nor boottime"
+        )));
+    }
     if let Some((field, owner)) = foreign(spec).first() {
         return Err(Error::new(format!(
             "config.json: {field} belongs to {owner}, which the container shares with others"
@@ -135,25 +153,18 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
     say(spec.windows().is_some(), "windows");
     say(spec.vm().is_some(), "vm");
     say(spec.zos().is_some(), "zos");
-    if let Some(process) = spec.process() {
-        say(process.scheduler().is_some(), "process.scheduler");
-        say(process.io_priority().is_some(), "process.ioPriority");
-        say(process.exec_cpu_affinity().is_some(), "process.execCPUAffinity");
-    }
     let Some(linux) = spec.linux() else {
         return fields;
     };
     say(linux.net_devices().is_some(), "linux.netDevices");
     say(linux.seccomp().is_some(), "linux.seccomp");
     say(linux.intel_rdt().is_some(), "linux.intelRdt");
-    say(linux.memory_policy().is_some(), "linux.memoryPolicy");
-    say(linux.personality().is_some(), "linux.personality");
-    say(linux.time_offsets().is_some(), "linux.timeOffsets");
+    let flags = linux.personality().as_ref().and_then(|personality| personality.flags().as_ref());
+    say(flags.is_some_and(|flags| !flags.is_empty()), "linux.personality.flags");
     say(
         !has_new_namespace(spec, LinuxNamespaceType::Mount),
         "linux.namespaces without a new mount namespace",
     );
-    say(has_namespace(spec, LinuxNamespaceType::Time), "linux.namespaces: a time namespace");
     if let Some(resources) = linux.resources() {
         let memory = resources.memory().as_ref();
         say(
@@ -176,7 +187,7 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
 fn foreign(spec: &Spec) -> Vec<(String, String)> {
     let mut fields = Vec::new();
     let mut say = |field: String, kind: Option<LinuxNamespaceType>| match kind {
-        Some(kind) if has_new_namespace(spec, kind) => {}
+        Some(kind) if has_other_namespace(spec, kind) => {}
         Some(kind) => fields.push((field, format!("the {kind} namespace"))),
         None => fields.push((field, String::from("the whole machine"))),
     };
@@ -213,6 +224,17 @@ pub fn owner_of_sysctl(key: &str) -> Option<LinuxNamespaceType> {
 pub fn has_namespace(spec: &Spec, kind: LinuxNamespaceType) -> bool {
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     namespaces.into_iter().flatten().any(|namespace| namespace.typ() == kind)
+}
+
+/// The same, and where it is joined by path, is it another than the caller's own?
+fn has_other_namespace(spec: &Spec, kind: LinuxNamespaceType) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let Some(found) = namespaces.into_iter().flatten().find(|n| n.typ() == kind) else {
+        return false;
+    };
+    let inode = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    let own = inode(Path::new(&format!("/proc/self/ns/{kind}")));
+    found.path().as_ref().is_none_or(|path| inode(path) != own)
 }
 
 /// Does the container get a new namespace of this kind, rather than share one that exists?

@@ -113,6 +113,11 @@ steps! {
         "The process moves itself, since a process may always move itself cheaply. The cgroup namespace comes after, because its root is wherever the process is when it is made."
         "cgroups(7), cgroup_namespaces(7)"
         [ENOSPC => "the cpuset of the parent cgroup is empty", EBUSY => "the cgroup hands controllers down and so takes no processes"]
+    TimeNamespace "time-namespace" Child
+        "take clocks of its own"
+        "A time namespace: how long the machine has been up may be counted from elsewhere. Its offsets can be written only until somebody is in it, so it is made first, then they are written, then it is entered; by the host's /proc, and before the ids change."
+        "time_namespaces(7), unshare(2), setns(2)"
+        [EPERM => "making one needs root or a user namespace, and offsets CAP_SYS_TIME there", EACCES => "offsets need CAP_SYS_TIME", ERANGE => "the clock would stand before the machine's start, or too far in the future", EINVAL => "this kernel has no time namespaces", ENOENT => "this kernel has no time namespaces"]
     Join "join" Child
         "join namespaces of another container"
         "`exec` takes this one step instead of making anything, and a container that shares a namespace takes it for that one: every later step then happens inside. Hidden from ptrace(2) first, since processes in there can see it from here on. Where a user namespace is joined, or a container shares any, a process in between does it, first of all."
@@ -123,6 +128,11 @@ steps! {
         "Mapped or not, the process still carries the caller's ids; inside its own user namespace it may now take id 0, which has power there and nowhere else."
         "setresuid(2), user_namespaces(7)"
         [EINVAL => "id 0 is not in the map"]
+    PrivateMounts "private-mounts" Child
+        "cut the mounts off from the host's"
+        "The mount namespace is a copy, but shared mounts would still pass changes on in both directions. It comes before the first mount, and pivot_root(2) demands it. They still hear of the host's, for volumes that are meant to."
+        "mount_namespaces(7), mount_setattr(2)"
+        [ENOSYS => "this kernel is older than Linux 5.12, which minibox needs"]
     TakeRoot "take-root" Child
         "take the root filesystem as a mount"
         "pivot_root(2) wants a mount, not a folder. An overlay shows the folder as it is and catches every change in a layer of the container's own."
@@ -133,11 +143,6 @@ steps! {
         "All that comes from the host, volumes and fresh filesystems, is opened while the host can still be seen, and attached to nothing yet."
         "open_tree(2), fsmount(2)"
         [ENOENT => "there is no such file or folder on this host", EPERM => "the kernel refuses this mount inside a user namespace; for /proc and /sys that means parts of the host's own are hidden, as inside another container", ENODEV => "this kernel does not know this filesystem type", EINVAL => "an option of this mount is wrong, or mounts lie below the source that this user may not leave out (add rbind)", EACCES => "this user may not reach the source"]
-    PrivateMounts "private-mounts" Child
-        "cut the mounts off from the host's"
-        "The mount namespace is a copy, but shared mounts would still pass changes on in both directions. Before anything is attached, since pivot_root(2) demands it; after all is taken, since a volume may be meant to hear of what the host mounts in it."
-        "mount_namespaces(7), mount_setattr(2)"
-        [ENOSYS => "this kernel is older than Linux 5.12, which minibox needs"]
     PivotRoot "pivot-root" Child
         "swap the root, and let the old one go"
         "Now `/` is the container's and the host's filesystem is nowhere: no link, no `..`, no race in the container's files can lead back to it. That is why everything after this step may use paths."
@@ -183,6 +188,11 @@ steps! {
         "Last of the mounts: until here places to mount on may have to be made, and what is attached to a shared mount would be shared too."
         "mount_setattr(2)"
         []
+    Scheduling "scheduling" Child
+        "set how the kernel runs it"
+        "Its scheduler, its turn at the disk, the memory it is given and the machine it sees. Before the ids change, since a better place than the caller's needs privilege."
+        "sched_setattr(2), ioprio_set(2), set_mempolicy(2), personality(2)"
+        [EPERM => "a better place than the caller's needs CAP_SYS_NICE; a real-time one also a cgroup with real-time left to give", EINVAL => "the kernel refuses these values, or one that belongs to another policy", EBUSY => "the processors have no such time left"]
     Rlimits "rlimits" Child
         "set resource limits of the process"
         "Before the ids change, since raising a hard limit needs privilege."

@@ -244,6 +244,9 @@ pub fn namespace_kind(fd: RawFd) -> Sys<c_int> {
         .map(|kind| kind as c_int)
 }
 
+/// The flag of time namespaces, clone(2); libc has none for every C library.
+pub const CLONE_NEWTIME: c_int = 0x80;
+
 /// setns(2).
 pub fn setns(fd: RawFd, flags: c_int) -> Sys<()> {
     syscall!("setns", libc::SYS_setns, fd, flags).map(drop)
@@ -418,6 +421,92 @@ pub fn setrlimit(resource: u32, soft: u64, hard: u64) -> Sys<()> {
     let limit = [soft, hard];
     syscall!("prlimit", libc::SYS_prlimit64, 0, resource, &raw const limit, std::ptr::null::<u8>())
         .map(drop)
+}
+
+/// Some of the numbers below [`NumberSet::END`], as the kernel wants sets of processors and of memory nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NumberSet([u64; NumberSet::END / 64]);
+
+impl NumberSet {
+    /// The first number that does not fit.
+    pub const END: usize = 1024;
+
+    /// Adds one, which is below the end.
+    pub fn add(&mut self, number: usize) {
+        self.0[number / 64] |= 1 << (number % 64);
+    }
+
+    /// Is it in the set?
+    pub fn has(&self, number: usize) -> bool {
+        self.0[number / 64] & (1 << (number % 64)) != 0
+    }
+}
+
+/// sched_setaffinity(2) of the calling process.
+pub fn sched_setaffinity(processors: &NumberSet) -> Sys<()> {
+    let (size, set) = (size_of::<NumberSet>(), processors.0.as_ptr());
+    syscall!("sched_setaffinity", libc::SYS_sched_setaffinity, 0, size, set).map(drop)
+}
+
+/// `struct sched_attr` of linux/sched/types.h, but for its size.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SchedAttr {
+    /// SCHED_*.
+    pub policy: u32,
+    /// SCHED_FLAG_*.
+    pub flags: u64,
+    /// -20 to 19.
+    pub nice: i32,
+    /// 1 to 99, of SCHED_FIFO and SCHED_RR.
+    pub priority: u32,
+    /// Nanoseconds, of SCHED_DEADLINE.
+    pub runtime: u64,
+    /// The same.
+    pub deadline: u64,
+    /// The same.
+    pub period: u64,
+}
+
+/// sched_setattr(2) of the calling process.
+pub fn sched_setattr(attr: &SchedAttr) -> Sys<()> {
+    #[repr(C)]
+    struct Kernels {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        times: [u64; 3],
+    }
+    let kernels = Kernels {
+        size: size_of::<Kernels>() as u32,
+        policy: attr.policy,
+        flags: attr.flags,
+        nice: attr.nice,
+        priority: attr.priority,
+        times: [attr.runtime, attr.deadline, attr.period],
+    };
+    syscall!("sched_setattr", libc::SYS_sched_setattr, 0, &raw const kernels, 0).map(drop)
+}
+
+/// ioprio_set(2) of the calling process: class and level in one number.
+pub fn ioprio_set(priority: u32) -> Sys<()> {
+    const WHO_PROCESS: c_int = 1;
+    syscall!("ioprio_set", libc::SYS_ioprio_set, WHO_PROCESS, 0, priority).map(drop)
+}
+
+/// set_mempolicy(2): `mode` is one of MPOL_* with MPOL_F_* flags.
+pub fn set_mempolicy(mode: u32, nodes: &NumberSet) -> Sys<()> {
+    let nothing = *nodes == NumberSet::default();
+    let mask = if nothing { std::ptr::null() } else { nodes.0.as_ptr() };
+    // The kernel looks at one bit less than it is told of.
+    let count = if nothing { 0 } else { NumberSet::END + 1 };
+    syscall!("set_mempolicy", libc::SYS_set_mempolicy, mode, mask, count).map(drop)
+}
+
+/// personality(2): PER_LINUX or PER_LINUX32.
+pub fn personality(domain: u64) -> Sys<()> {
+    syscall!("personality", libc::SYS_personality, domain).map(drop)
 }
 
 /// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING` with a new anonymous keyring.
