@@ -58,7 +58,7 @@ fn an_option_that_a_filesystem_does_not_know_is_named() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
         let ran = with(&sandbox, &[tmpfs("/x", &["size=1m", "colour=red"])], &["true"]);
-        ran.code(125).says("tmpfs on /x: tmpfs does not take the option \"colour=red\"");
+        ran.code(125).says("tmpfs on /x: it does not take the option \"colour=red\"");
         let bind =
             json!({"destination": "/x", "source": "/tmp", "options": ["bind", "colour=red"]});
         with(&sandbox, &[bind], &["true"]).code(125).says("unknown option \"colour=red\"");

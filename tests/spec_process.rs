@@ -323,3 +323,27 @@ fn the_working_directory_is_made_and_names_are_set() {
         assert_eq!(ran.ok(), "/not/there/yet\nbox\nexample.org", "{caller:?}");
     }
 }
+
+#[test]
+fn a_process_that_joins_runs_on_the_processors_that_are_asked_for() {
+    for caller in Caller::all() {
+        let sandbox = Sandbox::new(caller);
+        let id = sandbox.configure(&[], &["sleep", "1000"], |config| {
+            config["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "0"});
+            config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});
+            config["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": 9});
+        });
+        sandbox.call(&["start", &id]).code(0);
+        let script =
+            "import os; print(os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0))";
+        let ran = sandbox.call(&["exec", &id, "python", "-c", script]);
+        assert_eq!(ran.ok(), "{0} 9", "{caller:?}");
+        let status = format!("/proc/{}/status", sandbox.pid(&id));
+        let status = fs::read_to_string(status).expect("a status");
+        let own = fs::read_to_string("/proc/self/status").expect("a status");
+        let allowed = |text: &str| {
+            text.lines().find(|l| l.starts_with("Cpus_allowed_list")).map(str::to_owned)
+        };
+        assert_eq!(allowed(&status), allowed(&own), "not meant for the first process");
+    }
+}

@@ -127,16 +127,13 @@ impl MountPlan {
         }
     }
 
-    /// The option that fsconfig(2) has refused, in words.
-    fn refused_option(&self, message: &Message) -> String {
+    /// The option that fsconfig(2) has refused.
+    fn refused_option(&self, message: &Message) -> Option<String> {
         match &self.source {
-            Source::Fresh { fstype, options: pairs } if message.call() == "fsconfig" => {
-                let pair = pairs.get(message.value as usize);
-                let option =
-                    pair.map_or_else(String::new, |pair| options(std::slice::from_ref(pair)));
-                format!(": {} does not take the option {option:?}", text(fstype))
+            Source::Fresh { options: pairs, .. } if message.call() == "fsconfig" => {
+                pairs.get(message.value as usize).map(|pair| options(std::slice::from_ref(pair)))
             }
-            _ => String::new(),
+            _ => None,
         }
     }
 
@@ -416,8 +413,15 @@ pub fn failure(subject: Subject<'_>, message: &Message, pid: i32) -> Error {
             if index < plan.mounts.len() =>
         {
             let mount = &plan.mounts[index];
-            let option = mount.refused_option(message);
-            format!("cannot mount {} on {}{option}", mount.source_name(), text(&mount.place.path))
+            let (source, place) = (mount.source_name(), text(&mount.place.path));
+            match mount.refused_option(message) {
+                None => format!("cannot mount {source} on {place}"),
+                Some(option) => {
+                    format!(
+                        "cannot mount {source} on {place}: it does not take the option {option:?}"
+                    )
+                }
+            }
         }
         (Subject::Container(plan), Step::Join) if index < plan.joins.len() => {
             let join = &plan.joins[index];
