@@ -1,8 +1,10 @@
 //! `process` and what else config.json says of the program, as the runtime-spec has it.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
-use minibox_tests::{Caller, Ran, Sandbox, on_a_terminal};
+use minibox_tests::{Caller, Ran, Sandbox, has, on_a_terminal, skip};
 use serde_json::{Value, json};
 
 /// Runs `command` with the values that stand at these JSON pointers.
@@ -345,5 +347,65 @@ fn a_process_that_joins_runs_on_the_processors_that_are_asked_for() {
             text.lines().find(|l| l.starts_with("Cpus_allowed_list")).map(str::to_owned)
         };
         assert_eq!(allowed(&status), allowed(&own), "not meant for the first process");
+    }
+}
+
+#[test]
+fn network_devices_of_the_host_move_in() {
+    const TEST: &str = "network devices that move";
+    if !has("ip") {
+        return skip(TEST, "ip(8) is not installed");
+    }
+    for caller in Caller::root_only(TEST) {
+        let sandbox = Sandbox::new(caller);
+        // In a network namespace of its own, so that the host's stays as it is.
+        let ip = |args: &str| format!("ip {args}");
+        let prepare = [
+            ip("link add mbtest0 type veth peer name mbtest1"),
+            ip("addr add 192.0.2.7/24 dev mbtest0"),
+            ip("addr add 2001:db8::7/64 dev mbtest0 nodad"),
+            ip("link set mbtest0 mtu 1400 up"),
+        ]
+        .join(" && ");
+        let Ok(probe) = Command::new("unshare").args(["--net", "sh", "-c", &prepare]).output()
+        else {
+            return skip(TEST, "unshare is not installed");
+        };
+        if !probe.status.success() {
+            return skip(TEST, "this kernel has no veth devices");
+        }
+        let run = |devices: Value, command: &[&str]| {
+            let id = sandbox.configure(&[], command, |config| {
+                config["linux"]["netDevices"] = devices;
+            });
+            let script = format!("{prepare} && exec \"$0\" start --attach {id}");
+            let mut inner = sandbox.command(Path::new("sh"));
+            inner.args(["-c", &script]).arg(sandbox.program());
+            Ran::of(&sandbox.around(&["unshare", "--net"], &inner).output().expect("unshare"))
+        };
+        let look = ["sh", "-c", "ip -o addr show; cat /sys/class/net/*/mtu"];
+        for (name, shown) in [("inside", "inside"), ("net%d", "net0"), ("", "mbtest0")] {
+            let ran = run(json!({"mbtest0": {"name": name}}), &look);
+            for words in [shown, "192.0.2.7/24", "2001:db8::7/64", "1400"] {
+                assert!(ran.code(0).stdout.contains(words), "{words}: {ran:?}");
+            }
+        }
+        let up = run(json!({"mbtest0": {}}), &["cat", "/sys/class/net/mbtest0/flags"]);
+        let flags = u32::from_str_radix(up.ok().trim_start_matches("0x"), 16).expect("hex");
+        assert_eq!(flags & 1, 1, "it is up");
+        run(json!({"nowhere": {}}), &["true"])
+            .code(125)
+            .says("network device nowhere into the container");
+        run(json!({"mbtest0": {"name": "lo"}}), &["true"])
+            .code(125)
+            .says("has a device of that name already");
+        run(json!({"a/b": {}}), &["true"]).code(125).says("is no name of a network device");
+        let id = sandbox.configure(&["--net", "host"], &["true"], |config| {
+            config["linux"]["netDevices"] = json!({"lo": {}});
+        });
+        sandbox
+            .call(&["start", "-a", &id])
+            .code(125)
+            .says("no network namespace of the container's own");
     }
 }

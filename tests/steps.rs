@@ -42,8 +42,8 @@ const WAYS: [&[&str]; 3] = [&[], &["-d"], &["-t"]];
 fn is_taken(name: &str, caller: Caller, way: &[&str]) -> bool {
     match name {
         // Only where it is asked for, or shares something.
-        "join" | "map-mounts" | "oom-score" | "label" | "time-namespace" | "scheduling"
-        | "init" => false,
+        "join" | "map-mounts" | "oom-score" | "label" | "net-devices" | "time-namespace"
+        | "scheduling" | "init" => false,
         "make-cgroup" => caller.has_limits(),
         "map-ids" | "become-root" => caller != Caller::Root,
         "console" => way.contains(&"-t"),

@@ -56,6 +56,7 @@ fn items_of(plan: &Plan, step: Step) -> usize {
         Step::Console => usize::from(plan.console_place.is_some()) * 2,
         Step::HidePaths => plan.readonly_paths.len() + plan.masked_paths.len(),
         Step::ReadonlyRoot => plan.at_last.len(),
+        Step::NetDevices => usize::from(!plan.net_devices.is_empty()),
         Step::TimeNamespace => usize::from(plan.new_time_namespace.is_some()),
         Step::Scheduling => plan.process.habits.len(),
         Step::Rlimits => plan.process.rlimits.len(),

@@ -225,6 +225,10 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
                 ranges.join("; ")
             )
         }),
+        Step::NetDevices => {
+            let moved = plan.net_devices.iter().map(|d| format!("{} as {}", d.name, d.inside));
+            format!("RTM_NEWLINK({}, IFLA_NET_NS_FD)", moved.collect::<Vec<_>>().join(", "))
+        }
         Step::Release if plan.maps_ids() => String::from("read(line)"),
         Step::EnterCgroup => {
             let doors = plan.cgroup_doors.len();

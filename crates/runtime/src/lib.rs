@@ -18,7 +18,7 @@
 //! [`reaper`] is what PID 1 does while the program runs.
 //!
 //! Beside them stand [`step`], the table of everything that happens, in order and with reasons; one
-//! file per concern ([`mounts`], [`devices`], [`capabilities`], [`rlimits`], [`scheduling`], [`user`], [`idmap`],
+//! file per concern ([`mounts`], [`devices`], [`capabilities`], [`net_devices`], [`rlimits`], [`scheduling`], [`user`], [`idmap`],
 //! [`cgroup`], [`copy_up`]), each with `plan` for the parent and the rest for the child; [`line`], over which the
 //! child reports; [`describe`] and [`hints`], which put reports into words; [`state`], what is written
 //! down about a living container; [`pid_namespace`], all its processes; [`probe`], what this kernel lets one
@@ -44,6 +44,7 @@ pub mod label;
 pub mod line;
 pub mod middle;
 pub mod mounts;
+pub mod net_devices;
 pub mod pid_namespace;
 pub mod plan;
 pub mod probe;

@@ -23,6 +23,7 @@ use crate::idmap::{self, IdMap, Range};
 use crate::label;
 use crate::line::Listening;
 use crate::mounts::{self, MappedMount, MountPlan, Place, Source, c_string};
+use crate::net_devices::{self, NetDevice};
 use crate::process::ProcessPlan;
 use crate::rlimits;
 use crate::scheduling;
@@ -154,6 +155,8 @@ pub struct Plan {
     pub hostname: Option<CString>,
     /// uts namespace: NIS domain name.
     pub domainname: Option<CString>,
+    /// Devices of the host's that become the container's.
+    pub net_devices: Vec<NetDevice>,
     /// Switch lo on.
     pub loopback: bool,
     /// Path below /proc/sys and value.
@@ -285,6 +288,7 @@ impl Plan {
                 .as_deref()
                 .map(|d| c_string(d, "the domain name"))
                 .transpose()?,
+            net_devices: net_devices::plan(linux)?,
             loopback: own(LinuxNamespaceType::Network),
             sysctls,
             readonly_paths: strings(linux.readonly_paths().as_ref(), "linux.readonlyPaths")?,

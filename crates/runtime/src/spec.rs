@@ -116,6 +116,12 @@ pub fn check(spec: &Spec) -> Result<()> {
             "config.json: linux.uidMappings or gidMappings is set, and there is no user namespace in linux.namespaces",
         ));
     }
+    let moves_devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
+    if moves_devices && !has_other_namespace(spec, LinuxNamespaceType::Network) {
+        return Err(Error::new(
+            "config.json: linux.netDevices is set, and there is no network namespace of the container's own in linux.namespaces",
+        ));
+    }
     let mut clocks = linux.time_offsets().iter().flat_map(HashMap::keys).peekable();
     if clocks.peek().is_some() && !has_new_namespace(spec, LinuxNamespaceType::Time) {
         return Err(Error::new(
@@ -156,7 +162,6 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
     let Some(linux) = spec.linux() else {
         return fields;
     };
-    say(linux.net_devices().is_some(), "linux.netDevices");
     say(linux.seccomp().is_some(), "linux.seccomp");
     say(linux.intel_rdt().is_some(), "linux.intelRdt");
     let flags = linux.personality().as_ref().and_then(|personality| personality.flags().as_ref());

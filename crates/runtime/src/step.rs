@@ -83,6 +83,11 @@ steps! {
         "A new user namespace knows no ids: until this is written everyone inside is nobody. Only the parent may map more than one id."
         "user_namespaces(7), newuidmap(1)"
         [EPERM => "the ids are not this user's to map: see /etc/subuid and /etc/subgid", EINVAL => "the map overlaps itself or names an id the caller does not have"]
+    NetDevices "net-devices" Parent
+        "move network devices into the container"
+        "A device of the host's belongs to one network namespace at a time, and only who rules the one it leaves may send it away. Its addresses do not travel with it, so they are given to it anew."
+        "rtnetlink(7), network_namespaces(7)"
+        [ENODEV => "this host has no network device of that name", EEXIST => "the container has a device of that name already", EPERM => "only root of the host may give its devices away", EINVAL => "the kernel does not let this kind of device leave its namespace", EOPNOTSUPP => "the kernel does not let this kind of device leave its namespace"]
     Release "release" Child
         "wait until the parent has finished its part"
         "The child may go on only once its ids mean something. From here on it dies with its parent where nobody else would look after it."
