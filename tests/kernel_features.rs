@@ -9,6 +9,11 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+/// linux/pidfd.h, the first published size.
+const PIDFD_GET_INFO: u32 = 0xc040_ff0b;
+/// linux/sched.h.
+const CLONE_NEWTIME: u32 = 0x80;
+
 /// `number,argument,mask,value,errno` for kernel/older: the call fails whatever its arguments are.
 fn missing(call: libc::c_long) -> String {
     format!("{call},-1,0,0,{}", Errno::ENOSYS as i32)
@@ -83,7 +88,6 @@ fn a_strangers_exit_status_stays_unknown_before_6_15() {
         let program = sandbox.pid(&id);
         kill(Pid::from_raw(keeper), Signal::SIGKILL).expect("kill");
         wait_until("the monitor is gone", || !is_alive(keeper));
-        const PIDFD_GET_INFO: u32 = 0xc040_ff0b;
         let rule = without(libc::SYS_ioctl, 1, u32::MAX, PIDFD_GET_INFO, Errno::ENOTTY);
         // The next verb starts another, which then lacks it.
         run(&sandbox, &rule, &["ps"]).code(0);
@@ -124,7 +128,6 @@ fn a_wish_that_this_kernel_cannot_meet_is_an_error_that_says_so() {
             let all = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
             all.push(serde_json::json!({"type": "time"}));
         });
-        const CLONE_NEWTIME: u32 = 0x80;
         let rule = without(libc::SYS_unshare, 0, CLONE_NEWTIME, CLONE_NEWTIME, Errno::EINVAL);
         let ran = run(&sandbox, &rule, &["start", "-a", &clocks]);
         ran.code(125).says("take clocks of its own").says("this kernel has no time namespaces");

@@ -280,21 +280,23 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
             format!("write(\"/proc/{}\", {})", text(path), quoted(value))
         }),
         Step::Console if index == 1 => String::from("move_mount(the terminal, \"/dev/console\")"),
-        Step::HidePaths => {
-            let readonly = plan.readonly_paths.len();
-            match plan.readonly_paths.get(index) {
-                Some(path) => format!("mount_setattr({}, MOUNT_ATTR_RDONLY)", quoted(path)),
-                None => plan
-                    .masked_paths
-                    .get(index - readonly)
-                    .map_or(String::new(), |p| format!("move_mount(nothing, {})", quoted(p))),
-            }
-        }
+        Step::HidePaths => hide_path(plan, index),
         Step::ReadonlyRoot => plan.at_last.get(index).map_or(String::new(), |(path, change)| {
             let what = propagation(change.propagation).unwrap_or("MOUNT_ATTR_RDONLY");
             format!("mount_setattr({}, {what})", quoted(path))
         }),
         step => call_of_process(&plan.process, step, index),
+    }
+}
+
+fn hide_path(plan: &Plan, index: usize) -> String {
+    let readonly = plan.readonly_paths.len();
+    match plan.readonly_paths.get(index) {
+        Some(path) => format!("mount_setattr({}, MOUNT_ATTR_RDONLY)", quoted(path)),
+        None => plan
+            .masked_paths
+            .get(index - readonly)
+            .map_or(String::new(), |p| format!("move_mount(nothing, {})", quoted(p))),
     }
 }
 

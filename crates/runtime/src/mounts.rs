@@ -370,7 +370,7 @@ pub fn plan(mount: &Mount) -> Result<MountPlan> {
     }
     let made = |source, is_file| -> Result<MountPlan> {
         let place = Place::new(destination, is_file)?;
-        Ok(MountPlan { source, change, below, place, copies_up, keeps_mode })
+        Ok(MountPlan { source, change, below, copies_up, keeps_mode, place })
     };
     if remount {
         return made(Source::Place, false);
@@ -423,7 +423,7 @@ impl MountPlan {
     /// With no more than these.
     pub fn new(source: Source, change: MountChange, place: Place) -> MountPlan {
         let below = MountChange::default();
-        MountPlan { source, change, below, place, copies_up: false, keeps_mode: false }
+        MountPlan { source, change, below, copies_up: false, keeps_mode: false, place }
     }
 
     /// CHILD, before pivot_root: the source as a detached mount; -1 where there is none.

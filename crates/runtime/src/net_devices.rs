@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::net::if_::{if_nameindex, if_nametoindex};
+use nix::net::if_::{Interface, if_nameindex, if_nametoindex};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
 };
@@ -101,7 +101,7 @@ fn inside<T>(own: &File, theirs: &File, work: impl FnOnce() -> nix::Result<T>) -
 }
 
 fn indexes() -> nix::Result<BTreeSet<u32>> {
-    Ok(if_nameindex()?.iter().map(|interface| interface.index()).collect())
+    Ok(if_nameindex()?.iter().map(Interface::index).collect())
 }
 
 /// An address of a device: `struct ifaddrmsg`, and the attributes that make it.

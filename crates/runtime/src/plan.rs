@@ -200,33 +200,7 @@ impl Plan {
             root_plan.propagation = root_propagation(word)?;
         }
 
-        let mut mounts = Vec::new();
-        let mut at_last = Vec::new();
-        for mount in spec.mounts().iter().flatten() {
-            if mount.typ().as_deref() == Some("cgroup") {
-                plan_cgroup_mount(mount, &mut mounts, &mut at_last)?;
-            } else {
-                mounts.push(mounts::plan(mount)?);
-            }
-        }
-        if !in_userns
-            && let Some(mount) = mounts.iter().find(|m| m.mapped().is_some_and(|m| m.map.is_none()))
-        {
-            let place = mount.place.path.to_string_lossy();
-            return Err(Error::new(format!("the mount on {place}: there are no ids to map to"))
-                .hint("give it uidMappings and gidMappings, or the container a user namespace"));
-        }
-        // A /dev of somebody else's is not ours to fill.
-        let brings_dev = mounts.iter().any(MountPlan::brings_dev);
-        let mut devices = if brings_dev { Vec::new() } else { node_plans(spec)? };
-        if in_userns {
-            // mknod(2) makes nothing usable in a user namespace: the host's harmless nodes are bound.
-            bind_devices(&devices, &mut mounts)?;
-            devices.retain(DevicePlan::is_fifo);
-        }
-        if let Some(label) = label::of_mounts(linux.mount_label().as_deref())? {
-            mounts.iter_mut().for_each(|mount| mount.label(&label));
-        }
+        let Filled { mut at_last, mounts, device_links, devices } = fill(spec, in_userns)?;
         if root.readonly() == Some(true) {
             at_last.push((c"/".to_owned(), READONLY));
         }
@@ -236,16 +210,6 @@ impl Plan {
         let strings = |list: Option<&Vec<String>>, what: &str| -> Result<Vec<CString>> {
             list.into_iter().flatten().map(|text| c_string(text.as_str(), what)).collect()
         };
-        let sysctl = |(key, value): (&String, &String)| -> Result<(CString, CString)> {
-            Ok((
-                c_string(format!("sys/{}", key.replace('.', "/")), "a sysctl")?,
-                c_string(value.as_str(), "a sysctl's value")?,
-            ))
-        };
-        let mut sysctls =
-            linux.sysctl().iter().flatten().map(sysctl).collect::<Result<Vec<_>>>()?;
-        sysctls.sort();
-
         let keep_groups = id_map.as_ref().is_some_and(IdMap::denies_groups);
         let stdio = std::mem::take(&mut choices.stdio);
         let console_size =
@@ -276,7 +240,7 @@ impl Plan {
             cwd_place: plan_cwd(process.cwd())?,
             root: root_plan,
             mounts,
-            device_links: !brings_dev,
+            device_links,
             devices,
             hostname: spec
                 .hostname()
@@ -290,7 +254,7 @@ impl Plan {
                 .transpose()?,
             net_devices: net_devices::plan(linux)?,
             loopback: own(LinuxNamespaceType::Network),
-            sysctls,
+            sysctls: plan_sysctls(linux)?,
             readonly_paths: strings(linux.readonly_paths().as_ref(), "linux.readonlyPaths")?,
             masked_paths: strings(linux.masked_paths().as_ref(), "linux.maskedPaths")?,
             at_last,
@@ -315,6 +279,61 @@ impl Plan {
     pub fn mapped(&self) -> impl Iterator<Item = &MappedMount> {
         self.root.mapped.iter().chain(self.mounts.iter().filter_map(MountPlan::mapped))
     }
+}
+
+/// What the root is filled with.
+struct Filled {
+    mounts: Vec<MountPlan>,
+    device_links: bool,
+    devices: Vec<DevicePlan>,
+    at_last: Vec<(CString, MountChange)>,
+}
+
+/// Decides the mounts, and what stands in /dev.
+fn fill(spec: &Spec, in_userns: bool) -> Result<Filled> {
+    let (mut mounts, mut at_last) = (Vec::new(), Vec::new());
+    for mount in spec.mounts().iter().flatten() {
+        if mount.typ().as_deref() == Some("cgroup") {
+            plan_cgroup_mount(mount, &mut mounts, &mut at_last)?;
+        } else {
+            mounts.push(mounts::plan(mount)?);
+        }
+    }
+    if !in_userns
+        && let Some(mount) = mounts.iter().find(|m| m.mapped().is_some_and(|m| m.map.is_none()))
+    {
+        let place = mount.place.path.to_string_lossy();
+        return Err(Error::new(format!("the mount on {place}: there are no ids to map to"))
+            .hint("give it uidMappings and gidMappings, or the container a user namespace"));
+    }
+    let label = spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref());
+    if let Some(label) = label::of_mounts(label)? {
+        for mount in &mut mounts {
+            mount.label(&label);
+        }
+    }
+    // A /dev of somebody else's is not ours to fill.
+    let brings_dev = mounts.iter().any(MountPlan::brings_dev);
+    let mut devices = if brings_dev { Vec::new() } else { node_plans(spec)? };
+    if in_userns {
+        // mknod(2) makes nothing usable in a user namespace: the host's harmless nodes are bound.
+        bind_devices(&devices, &mut mounts)?;
+        devices.retain(DevicePlan::is_fifo);
+    }
+    Ok(Filled { mounts, device_links: !brings_dev, devices, at_last })
+}
+
+/// Paths below /proc, and what is written there.
+fn plan_sysctls(linux: &Linux) -> Result<Vec<(CString, CString)>> {
+    let sysctl = |(key, value): (&String, &String)| -> Result<(CString, CString)> {
+        Ok((
+            c_string(format!("sys/{}", spec::path_of_sysctl(key)), "a sysctl")?,
+            c_string(value.as_str(), "a sysctl's value")?,
+        ))
+    };
+    let mut sysctls = linux.sysctl().iter().flatten().map(sysctl).collect::<Result<Vec<_>>>()?;
+    sysctls.sort();
+    Ok(sysctls)
 }
 
 /// Lines of /proc/PID/timens_offsets, time_namespaces(7).

@@ -209,17 +209,34 @@ fn foreign(spec: &Spec) -> Vec<(String, String)> {
     fields
 }
 
+/// The path of the kernel parameter `key` below /proc/sys: of what stands first, `.` or `/`, parts it, and the
+/// other stands for itself, sysctl(8).
+pub fn path_of_sysctl(key: &str) -> String {
+    if key.find('/').is_some_and(|slash| key.find('.').is_none_or(|dot| slash < dot)) {
+        return key.to_owned();
+    }
+    let other = |letter| match letter {
+        '.' => '/',
+        '/' => '.',
+        letter => letter,
+    };
+    key.chars().map(other).collect()
+}
+
 /// The kind of namespace that has its own copy of the kernel parameter `key`, where one has: the list of
 /// ipc_namespaces(7) and uts_namespaces(7), and all of `net` and `user`.
 pub fn owner_of_sysctl(key: &str) -> Option<LinuxNamespaceType> {
     const IPC: [&str; 8] =
         ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
-    let key = key.replace('/', ".");
-    match key.split_once('.')? {
+    let path = path_of_sysctl(key);
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return None;
+    }
+    match path.split_once('/')? {
         ("net", _) => Some(LinuxNamespaceType::Network),
         ("kernel", name) if IPC.contains(&name) => Some(LinuxNamespaceType::Ipc),
         ("kernel", "hostname" | "domainname") => Some(LinuxNamespaceType::Uts),
-        ("fs", name) if name.starts_with("mqueue.") => Some(LinuxNamespaceType::Ipc),
+        ("fs", name) if name.starts_with("mqueue/") => Some(LinuxNamespaceType::Ipc),
         ("user", _) => Some(LinuxNamespaceType::User),
         _ => None,
     }
@@ -275,6 +292,22 @@ mod tests {
         ] {
             let error = check(&spec(field)).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn kernel_parameters_are_spelled_in_two_ways() {
+        for (key, path, owner) in [
+            ("net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter", Some("net")),
+            ("net/ipv4/conf/eth0.100/rp_filter", "net/ipv4/conf/eth0.100/rp_filter", Some("net")),
+            ("kernel.shmmax", "kernel/shmmax", Some("ipc")),
+            ("fs.mqueue.msg_max", "fs/mqueue/msg_max", Some("ipc")),
+            ("net/../kernel/core_pattern", "net/../kernel/core_pattern", None),
+            ("kernel.core_pattern", "kernel/core_pattern", None),
+        ] {
+            assert_eq!(path_of_sysctl(key), path);
+            let owner_of = owner_of_sysctl(key).map(|kind| kind.to_string());
+            assert_eq!(owner_of.as_deref(), owner, "{key}");
         }
     }
 

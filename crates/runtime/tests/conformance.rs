@@ -57,9 +57,12 @@ fn holders<'a>(value: &'a mut Value, path: &str) -> Vec<&'a mut serde_json::Map<
         "*" => value.as_object_mut().into_iter().flat_map(|o| o.values_mut()).collect(),
         name => value.get_mut(name.trim_end_matches("[]")).into_iter().collect(),
     };
-    let each = below.into_iter().flat_map(|value| match first.ends_with("[]") {
-        true => value.as_array_mut().into_iter().flatten().collect::<Vec<_>>(),
-        false => vec![value],
+    let each = below.into_iter().flat_map(|value| {
+        if first.ends_with("[]") {
+            value.as_array_mut().into_iter().flatten().collect::<Vec<_>>()
+        } else {
+            vec![value]
+        }
     });
     each.flat_map(|value| holders(value, rest)).collect()
 }
