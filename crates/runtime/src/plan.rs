@@ -169,6 +169,8 @@ pub struct Plan {
     pub at_last: Vec<(CString, MountChange)>,
     /// The cgroup it lives in, and the limits there.
     pub cgroup: Option<Cgroup>,
+    /// Whose its cgroup becomes: the program's user on the host, where it may write what it sees of it.
+    pub cgroup_owner: Option<u32>,
     /// See [`Cgroup::limit`].
     pub resources: Option<LinuxResources>,
     /// Version 1 cgroup files to write "0" into.
@@ -235,7 +237,6 @@ impl Plan {
                 .collect(),
             new_cgroup_namespace: own(LinuxNamespaceType::Cgroup),
             new_time_namespace: own(LinuxNamespaceType::Time).then(|| time_offsets(linux)),
-            id_map,
             keep_groups,
             cwd_place: plan_cwd(process.cwd())?,
             root: root_plan,
@@ -259,6 +260,7 @@ impl Plan {
             masked_paths: strings(linux.masked_paths().as_ref(), "linux.maskedPaths")?,
             at_last,
             cgroup_doors: cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default(),
+            cgroup_owner: cgroup_owner(spec, id_map.as_ref()),
             resources: linux.resources().clone(),
             cgroup,
             console_place: console_size
@@ -267,6 +269,7 @@ impl Plan {
             process: program,
             listening: choices.listening,
             fail_at: choices.fail_at,
+            id_map,
         })
     }
 
@@ -279,6 +282,19 @@ impl Plan {
     pub fn mapped(&self) -> impl Iterator<Item = &MappedMount> {
         self.root.mapped.iter().chain(self.mounts.iter().filter_map(MountPlan::mapped))
     }
+}
+
+/// runtime-spec, "Cgroup ownership": where there is a new cgroup namespace and a cgroup filesystem in its usual
+/// place that may be written.
+fn cgroup_owner(spec: &Spec, id_map: Option<&IdMap>) -> Option<u32> {
+    let may_write = spec.mounts().iter().flatten().any(|mount| {
+        mount.typ().as_deref() == Some("cgroup")
+            && mount.destination() == Path::new("/sys/fs/cgroup")
+            && !mount.options().iter().flatten().any(|word| word == "ro")
+    });
+    let uid = spec.process().as_ref().map_or(0, |process| process.user().uid());
+    let outside = id_map.map_or(Some(uid), |map| IdMap::outside(&map.uids, uid));
+    outside.filter(|_| may_write && spec::has_new_namespace(spec, LinuxNamespaceType::Cgroup))
 }
 
 /// What the root is filled with.

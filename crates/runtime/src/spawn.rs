@@ -82,8 +82,10 @@ pub enum Child {
 pub fn start(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
     parent_step(plan, Step::OpenRoot, watch, || Ok(()))?;
     if let Some(cgroup) = &plan.cgroup {
-        let made =
-            parent_step(plan, Step::MakeCgroup, watch, || cgroup.create(plan.resources.as_ref()));
+        let made = parent_step(plan, Step::MakeCgroup, watch, || {
+            cgroup.create(plan.resources.as_ref())?;
+            plan.cgroup_owner.map_or(Ok(()), |uid| cgroup.give_to(uid))
+        });
         let started = made.and_then(|()| give_birth(plan, watch));
         if started.is_err() {
             // The first error is the one to tell.
