@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 impl Cgroup {
     /// Writes the limits that `resources` names, and leaves the others as they are: for a new cgroup and
     /// for one in use. Units are bytes, microseconds and processes; -1 is no limit, and 0, but for
-    /// processes, says nothing, as with runc.
+    /// processes, or an empty list says nothing, as with runc.
     pub fn limit(&self, resources: &LinuxResources) -> Result<()> {
         if let Some(pids) = resources.pids() {
             self.write("pids", "pids.max", &number(pids.limit()))?;
@@ -174,10 +174,10 @@ impl Cgroup {
             write_burst()?;
         }
         self.limit_realtime(cpu)?;
-        if let Some(cpus) = cpu.cpus() {
+        if let Some(cpus) = cpu.cpus().as_deref().filter(|list| !list.is_empty()) {
             self.write("cpuset", "cpuset.cpus", cpus)?;
         }
-        if let Some(mems) = cpu.mems() {
+        if let Some(mems) = cpu.mems().as_deref().filter(|list| !list.is_empty()) {
             self.write("cpuset", "cpuset.mems", mems)?;
         }
         Ok(())
@@ -525,7 +525,7 @@ mod tests {
     #[test]
     fn nought_says_nothing() {
         let nothing = r#"{"memory": {"limit": 0, "swap": 0, "reservation": 0, "disableOOMKiller": false},
-            "cpu": {"shares": 0, "quota": 0, "period": 0, "realtimeRuntime": 0, "realtimePeriod": 0},
+            "cpu": {"shares": 0, "quota": 0, "period": 0, "realtimeRuntime": 0, "realtimePeriod": 0, "cpus": "", "mems": ""},
             "blockIO": {"weight": 0}, "network": {"classID": 0}}"#;
         check(true, &[], nothing, &[]);
         check(false, &[], nothing, &[]);
