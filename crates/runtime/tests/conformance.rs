@@ -95,7 +95,8 @@ fn outcome(config: &Value, root: &Path) -> String {
         return error.to_string();
     }
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
-    let mut text = plan(spec.clone());
+    // Hooks are no part of a plan: what becomes of them is seen where they are run.
+    let mut text = format!("{}{:?}\n", plan(spec.clone()), spec.hooks());
     for unified in [false, true] {
         let (folder, layout) = hierarchies(unified);
         let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
