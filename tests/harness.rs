@@ -418,6 +418,37 @@ impl Sandbox {
         self.call(&[&["create"], options, &[rootfs.as_str()], command].concat()).ok().to_owned()
     }
 
+    /// Makes a container, changes its config.json by `edit`, and gives its id.
+    #[track_caller]
+    pub fn configure(
+        &self,
+        options: &[&str],
+        command: &[&str],
+        edit: impl FnOnce(&mut serde_json::Value),
+    ) -> String {
+        let id = self.create(options, command);
+        let path = self.path("data/containers").join(&id).join("config.json");
+        let text = fs::read(&path).expect("a configuration");
+        let mut config = serde_json::from_slice(&text).expect("JSON");
+        edit(&mut config);
+        fs::write(&path, config.to_string()).expect("written");
+        id
+    }
+
+    /// Runs a container as in [`Sandbox::configure`], to its end.
+    #[track_caller]
+    pub fn run_configured(
+        &self,
+        options: &[&str],
+        command: &[&str],
+        edit: impl FnOnce(&mut serde_json::Value),
+    ) -> Ran {
+        let id = self.configure(options, command, edit);
+        let ran = self.call(&["start", "--attach", &id]);
+        self.call(&["rm", "-f", &id]).code(0);
+        ran
+    }
+
     /// The host PID of a running container.
     #[track_caller]
     pub fn pid(&self, name: &str) -> i32 {

@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 
+use serde_json::json;
+
 use minibox_tests::{Beside, Caller, Ran, Sandbox, checkout, is_alive, on_a_terminal, wait_until};
 
 /// One row of `minibox steps`.
@@ -40,7 +42,8 @@ const WAYS: [&[&str]; 3] = [&[], &["-d"], &["-t"]];
 fn is_taken(name: &str, caller: Caller, way: &[&str]) -> bool {
     match name {
         // Only where it is asked for, or shares something.
-        "join" | "map-mounts" | "oom-score" | "label" | "init" => false,
+        "join" | "map-mounts" | "oom-score" | "label" | "net-devices" | "time-namespace"
+        | "scheduling" | "init" => false,
         "make-cgroup" => caller.has_limits(),
         "map-ids" | "become-root" => caller != Caller::Root,
         "console" => way.contains(&"-t"),
@@ -220,6 +223,33 @@ fn the_guarded_program_does_everything_without_allocating_in_the_child() {
         assert_eq!(guarded_ok(&sandbox, &args), "connected", "{caller:?}");
         let args = ["run", "--rw", &rootfs, "echo", "written"];
         assert_eq!(guarded_ok(&sandbox, &args), "written", "{caller:?}");
+
+        // What only engines ask for.
+        let id =
+            sandbox.configure(&["-w", "/not/there"], &["sh", "-c", "pwd; uname -n"], |config| {
+                let linux = &mut config["linux"];
+                linux["namespaces"]
+                    .as_array_mut()
+                    .expect("namespaces")
+                    .push(json!({"type": "time"}));
+                linux["timeOffsets"] = json!({"boottime": {"secs": 1000}});
+                linux["personality"] = json!({"domain": "LINUX"});
+                linux["memoryPolicy"] = json!({"mode": "MPOL_DEFAULT"});
+                linux["rootfsPropagation"] = json!("shared");
+                linux["devices"] = json!([{"path": "/opt/pipe", "type": "p"}]);
+                config["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": 5});
+                config["process"]["ioPriority"] =
+                    json!({"class": "IOPRIO_CLASS_BE", "priority": 5});
+                config["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "0"});
+                let mounts = config["mounts"].as_array_mut().expect("mounts");
+                mounts.push(
+                    json!({"destination": "/etc", "type": "tmpfs", "options": ["tmpcopyup"]}),
+                );
+                mounts.push(
+                    json!({"destination": "/etc", "type": "none", "options": ["remount", "ro"]}),
+                );
+            });
+        guarded_ok(&sandbox, &["start", "-a", &id]);
 
         let id = guarded_ok(&sandbox, &["run", "-d", &rootfs, "sleep", "1000"]);
         assert_eq!(guarded_ok(&sandbox, &["exec", &id, "cat", "/proc/1/comm"]), "sleep");

@@ -203,7 +203,21 @@ fn mounts(args: &CreateArgs, wishes: &Wishes, place: &Place<'_>) -> Vec<oci::Mou
         files.iter_mut().for_each(keep_owners);
     }
     mounts.extend(files);
+    mounts.iter_mut().for_each(reach_below);
     mounts
+}
+
+/// What is said of a recursive bind is meant for all of it, as docker means it: `ro` alone is the topmost
+/// mount's.
+fn reach_below(mount: &mut oci::Mount) {
+    let mut words = mount.options().clone().unwrap_or_default();
+    if words.iter().any(|word| word == "rbind") {
+        let reaching = words
+            .iter()
+            .filter(|word| ["ro", "nosuid", "nodev", "noexec"].contains(&word.as_str()));
+        words.extend(reaching.map(|word| format!("r{word}")).collect::<Vec<_>>());
+        mount.set_options(Some(words));
+    }
 }
 
 /// Is its node made, rather than the host's shown? In a user namespace nobody can make one, and the runtime

@@ -49,13 +49,16 @@ fn items_of(plan: &Plan, step: Step) -> usize {
         Step::Init => usize::from(plan.process.init.is_some()),
         Step::TakeMounts => plan.mounts.len(),
         Step::AttachMounts => plan.mounts.len() + usize::from(plan.cwd_place.is_some()),
-        Step::Devices => 1 + usize::from(plan.devices.is_some()),
+        Step::Devices => usize::from(plan.device_links) + usize::from(!plan.devices.is_empty()),
         Step::Hostname => usize::from(plan.hostname.is_some()),
         Step::Loopback => usize::from(plan.loopback),
         Step::Sysctls => plan.sysctls.len(),
         Step::Console => usize::from(plan.console_place.is_some()) * 2,
         Step::HidePaths => plan.readonly_paths.len() + plan.masked_paths.len(),
-        Step::ReadonlyRoot => plan.readonly_at_last.len(),
+        Step::ReadonlyRoot => plan.at_last.len(),
+        Step::NetDevices => usize::from(!plan.net_devices.is_empty()),
+        Step::TimeNamespace => usize::from(plan.new_time_namespace.is_some()),
+        Step::Scheduling => plan.process.habits.len(),
         Step::Rlimits => plan.process.rlimits.len(),
         Step::NoNewPrivileges => usize::from(plan.process.no_new_privs),
         Step::Seccomp => usize::from(plan.process.seccomp.is_some()),
@@ -150,12 +153,9 @@ pub(crate) fn script(plan: &Plan, hostname: &str) -> String {
             let _ = writeln!(text, "mount -o remount,bind,ro {place}");
         }
     }
-    for node in plan.devices.iter().flatten() {
+    for node in &plan.devices {
         let path = node.path().to_string_lossy();
-        let _ = writeln!(
-            text,
-            "[ -e dev/{path} ] || {{ : > dev/{path}; mount --bind /dev/{path} dev/{path}; }}"
-        );
+        let _ = writeln!(text, "[ -e .{path} ] || {{ : > .{path}; mount --bind {path} .{path}; }}");
     }
     let _ = writeln!(
         text,

@@ -62,6 +62,9 @@ pub(crate) fn plan(
     process.set_rlimits(first.rlimits().clone());
     process.set_oom_score_adj(first.oom_score_adj());
     process.set_apparmor_profile(first.apparmor_profile().clone());
+    process.set_scheduler(first.scheduler().clone());
+    process.set_io_priority(*first.io_priority());
+    process.set_exec_cpu_affinity(first.exec_cpu_affinity().clone());
     let bounding =
         first.capabilities().as_ref().and_then(|c| c.bounding().clone()).unwrap_or_default();
     let set = if wish.privileged {

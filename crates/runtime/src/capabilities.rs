@@ -102,6 +102,24 @@ pub fn plan(asked: Option<&LinuxCapabilities>) -> Result<CapabilitiesPlan> {
 }
 
 impl CapabilitiesPlan {
+    /// Leaves out, with a warning, what cannot be granted: what is not in `granted`, and what the sets
+    /// themselves rule out. The specification wants no failure of it.
+    pub fn limit_to(&mut self, granted: u64) {
+        let leave = |set: &mut u64, most: u64, name: &str| {
+            let over = *set & !most;
+            for number in (0..=63).filter(|number| over & (1 << number) != 0) {
+                let capability = self::name(number).unwrap_or_default();
+                tracing::warn!("{capability} is left out of the {name} set: it cannot be granted");
+            }
+            *set &= most;
+        };
+        leave(&mut self.bounding, granted, "bounding");
+        leave(&mut self.permitted, granted, "permitted");
+        leave(&mut self.inheritable, granted, "inheritable");
+        leave(&mut self.effective, self.permitted, "effective");
+        leave(&mut self.ambient, self.permitted & self.inheritable, "ambient");
+    }
+
     /// CHILD: shrinks the bounding set.
     pub fn bound(&self) -> Sys<()> {
         for cap in 0..=self.last {
@@ -140,6 +158,16 @@ mod tests {
         assert_eq!(name(21).as_deref(), Some("CAP_SYS_ADMIN"));
         let error = number("CAP_EVERYTHING").unwrap_err().to_string();
         assert!(error.contains("unknown capability \"CAP_EVERYTHING\""), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_granted_is_left_out() {
+        let mut plan = plan(None).unwrap();
+        (plan.bounding, plan.permitted, plan.inheritable) = (0b1111, 0b0111, 0b1011);
+        (plan.effective, plan.ambient) = (0b1111, 0b1111);
+        plan.limit_to(0b1101);
+        assert_eq!((plan.bounding, plan.permitted, plan.inheritable), (0b1101, 0b0101, 0b1001));
+        assert_eq!((plan.effective, plan.ambient), (0b0101, 0b0001));
     }
 
     #[test]

@@ -79,6 +79,15 @@ fn attributes(change: MountChange) -> String {
     if set.is_empty() { String::from("rw") } else { set.join(",") }
 }
 
+/// The name of a propagation type.
+fn propagation(kind: u64) -> Option<&'static str> {
+    match kind {
+        libc::MS_SHARED => Some("MS_SHARED"),
+        libc::MS_UNBINDABLE => Some("MS_UNBINDABLE"),
+        _ => None,
+    }
+}
+
 fn options(pairs: &[(CString, Option<CString>)]) -> String {
     let pair = |(key, value): &(CString, Option<CString>)| match value {
         Some(value) => format!("{}={}", text(key), text(value)),
@@ -99,7 +108,9 @@ impl MountPlan {
             Source::Fresh { fstype, .. } => text(fstype),
             Source::Bind { path, .. }
             | Source::Mapped(MappedMount { path, .. })
+            | Source::Shared(MappedMount { path, .. })
             | Source::OfProcess { path, .. } => text(path),
+            Source::Place => String::from("what is there"),
         }
     }
 
@@ -113,18 +124,33 @@ impl MountPlan {
                 (text(fstype), vec![String::from("-t"), text(fstype), String::from("-o"), all])
             }
             Source::Bind { path, recursive }
-            | Source::Mapped(MappedMount { path, recursive, .. }) => {
+            | Source::Mapped(MappedMount { path, recursive, .. })
+            | Source::Shared(MappedMount { path, recursive, .. }) => {
                 let word = if *recursive { "--rbind" } else { "--bind" };
                 (text(path), vec![String::from(word)])
             }
             Source::OfProcess { path, .. } => (text(path), vec![String::from("--bind")]),
+            Source::Place => {
+                let words = format!("remount,bind,{}", attributes(self.change));
+                (text(&self.place.path), vec![String::from("-o"), words])
+            }
+        }
+    }
+
+    /// The option that fsconfig(2) has refused.
+    fn refused_option(&self, message: &Message) -> Option<String> {
+        match &self.source {
+            Source::Fresh { options: pairs, .. } if message.call() == "fsconfig" => {
+                pairs.get(message.value as usize).map(|pair| options(std::slice::from_ref(pair)))
+            }
+            _ => None,
         }
     }
 
     /// Is it a bind that becomes read-only?
     pub fn is_readonly_bind(&self) -> bool {
         !matches!(self.source, Source::Fresh { .. })
-            && self.change.set & libc::MOUNT_ATTR_RDONLY != 0
+            && (self.change.set | self.below.set) & libc::MOUNT_ATTR_RDONLY != 0
     }
 }
 
@@ -146,12 +172,13 @@ fn take(mount: &MountPlan) -> String {
                 attributes(mount.change)
             )
         }
-        Source::Mapped(mapped) => {
+        Source::Mapped(mapped) | Source::Shared(mapped) => {
             format!("mount_setattr({}, {})", quoted(&mapped.path), attributes(mount.change))
         }
         Source::OfProcess { path, .. } => {
             format!("setns(its mount namespace); open_tree({}); setns(back)", quoted(path))
         }
+        Source::Place => String::from("nothing: it is changed where it is"),
     }
 }
 
@@ -208,6 +235,10 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
                 ranges.join("; ")
             )
         }),
+        Step::NetDevices => {
+            let moved = plan.net_devices.iter().map(|d| format!("{} as {}", d.name, d.inside));
+            format!("RTM_NEWLINK({}, IFLA_NET_NS_FD)", moved.collect::<Vec<_>>().join(", "))
+        }
         Step::Release if plan.maps_ids() => String::from("read(line)"),
         Step::EnterCgroup => {
             let doors = plan.cgroup_doors.len();
@@ -219,7 +250,14 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
             let unshare = if plan.new_cgroup_namespace { "unshare(CLONE_NEWCGROUP)" } else { "" };
             format!("{enter}{unshare}")
         }
-        Step::PrivateMounts => String::from("mount_setattr(\"/\", AT_RECURSIVE, MS_PRIVATE)"),
+        Step::TimeNamespace => {
+            let offsets = plan.new_time_namespace.as_deref().unwrap_or_default();
+            let offsets = String::from_utf8_lossy(offsets);
+            format!(
+                "unshare(CLONE_NEWTIME); write(\"/proc/self/timens_offsets\", {offsets:?}); setns(CLONE_NEWTIME)"
+            )
+        }
+        Step::PrivateMounts => String::from("mount_setattr(\"/\", AT_RECURSIVE, MS_SLAVE)"),
         Step::TakeRoot => match &plan.root.mount {
             RootMount::Overlay { options: pairs, .. } => {
                 format!("fsmount(\"overlay\", {:?})", options(pairs))
@@ -238,9 +276,8 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
             None => format!("mkdir({}), where it is missing", quoted(&plan.process.cwd)),
         },
         Step::Devices if index == 1 => {
-            let names: Vec<String> =
-                plan.devices.iter().flatten().map(|node| text(node.path())).collect();
-            format!("mknodat(\"/dev\", {})", names.join(" "))
+            let names: Vec<String> = plan.devices.iter().map(|node| text(node.path())).collect();
+            format!("mknodat({})", names.join(" "))
         }
         Step::Devices => String::from("symlinkat(\"/dev\", fd stdin stdout stderr ptmx)"),
         Step::Hostname if index == 0 => {
@@ -253,21 +290,23 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
             format!("write(\"/proc/{}\", {})", text(path), quoted(value))
         }),
         Step::Console if index == 1 => String::from("move_mount(the terminal, \"/dev/console\")"),
-        Step::HidePaths => {
-            let readonly = plan.readonly_paths.len();
-            match plan.readonly_paths.get(index) {
-                Some(path) => format!("mount_setattr({}, MOUNT_ATTR_RDONLY)", quoted(path)),
-                None => plan
-                    .masked_paths
-                    .get(index - readonly)
-                    .map_or(String::new(), |p| format!("move_mount(nothing, {})", quoted(p))),
-            }
-        }
-        Step::ReadonlyRoot => plan
-            .readonly_at_last
-            .get(index)
-            .map_or(String::new(), |p| format!("mount_setattr({}, MOUNT_ATTR_RDONLY)", quoted(p))),
+        Step::HidePaths => hide_path(plan, index),
+        Step::ReadonlyRoot => plan.at_last.get(index).map_or(String::new(), |(path, change)| {
+            let what = propagation(change.propagation).unwrap_or("MOUNT_ATTR_RDONLY");
+            format!("mount_setattr({}, {what})", quoted(path))
+        }),
         step => call_of_process(&plan.process, step, index),
+    }
+}
+
+fn hide_path(plan: &Plan, index: usize) -> String {
+    let readonly = plan.readonly_paths.len();
+    match plan.readonly_paths.get(index) {
+        Some(path) => format!("mount_setattr({}, MOUNT_ATTR_RDONLY)", quoted(path)),
+        None => plan
+            .masked_paths
+            .get(index - readonly)
+            .map_or(String::new(), |p| format!("move_mount(nothing, {})", quoted(p))),
     }
 }
 
@@ -282,6 +321,9 @@ fn call_of_process(process: &ProcessPlan, step: Step, index: usize) -> String {
         Step::Loopback => String::from("ioctl(SIOCSIFFLAGS, lo, IFF_UP)"),
         Step::Console => {
             String::from("open(\"/dev/pts/ptmx\"); ioctl(TIOCGPTPEER); ioctl(TIOCSCTTY)")
+        }
+        Step::Scheduling => {
+            process.habits.get(index).map_or(String::new(), std::string::ToString::to_string)
         }
         Step::Rlimits => {
             process.rlimits.get(index).map_or(String::new(), std::string::ToString::to_string)
@@ -377,7 +419,7 @@ pub fn failure(subject: Subject<'_>, message: &Message, pid: i32) -> Error {
         return exec_failed(process, root.as_ref(), lack, message);
     }
     if let (Step::Clone, Subject::Container(plan)) = (step, subject) {
-        return clone_failed(plan, Fault { call: "clone3", errno });
+        return clone_failed(plan, Fault::new("clone3", errno));
     }
     let described = call(subject, step, index);
     let failed = message.call();
@@ -388,7 +430,15 @@ pub fn failure(subject: Subject<'_>, message: &Message, pid: i32) -> Error {
             if index < plan.mounts.len() =>
         {
             let mount = &plan.mounts[index];
-            format!("cannot mount {} on {}", mount.source_name(), text(&mount.place.path))
+            let (source, place) = (mount.source_name(), text(&mount.place.path));
+            match mount.refused_option(message) {
+                None => format!("cannot mount {source} on {place}"),
+                Some(option) => {
+                    format!(
+                        "cannot mount {source} on {place}: it does not take the option {option:?}"
+                    )
+                }
+            }
         }
         (Subject::Container(plan), Step::Join) if index < plan.joins.len() => {
             let join = &plan.joins[index];

@@ -1,14 +1,14 @@
 //! The container's /dev: six nodes and a few links, no device of the host.
 
-use std::ffi::{CStr, CString};
-use std::os::fd::RawFd;
+use std::ffi::CStr;
+use std::path::Path;
 
 use libc::AT_FDCWD;
 use nix::errno::Errno;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
-use crate::error::Result;
-use crate::mounts::{c_string, tolerate};
+use crate::error::{Error, Result};
+use crate::mounts::{Place, tolerate};
 use crate::sys::{self, Sys};
 
 /// Name below /dev, major, minor of the nodes every container has; see null(4), random(4), tty(4).
@@ -33,82 +33,90 @@ const LINKS: [(&CStr, &CStr); 5] = [
 /// One node, decided.
 #[derive(Debug)]
 pub struct DevicePlan {
-    path: CString,
-    ancestors: Vec<CString>,
+    place: Place,
     mode: u32,
     device: u64,
     owner: (u32, u32),
 }
 
 impl DevicePlan {
-    /// A node that everyone may read and write.
+    /// A node below /dev that everyone may read and write.
     pub fn plain(name: &str, major: u32, minor: u32) -> Result<DevicePlan> {
         Ok(DevicePlan {
-            path: c_string(name, "a device's path")?,
-            ancestors: Vec::new(),
+            place: Place::new(&Path::new("/dev").join(name), true)?,
             mode: libc::S_IFCHR | 0o666,
             device: libc::makedev(major, minor),
             owner: (0, 0),
         })
     }
 
-    /// A node that config.json asks for; its path must lie below /dev.
+    /// A node that config.json asks for, anywhere in the container.
     pub fn of_spec(device: &LinuxDevice) -> Result<DevicePlan> {
-        let path = device.path();
-        let is_name = |part| matches!(part, std::path::Component::Normal(_));
-        let below = path.strip_prefix("/dev").ok().filter(|below| below.components().all(is_name));
-        let below = below.ok_or_else(|| {
-            crate::Error::new(format!("linux.devices: {} does not lie below /dev", path.display()))
-        })?;
         let kind = match device.typ() {
             LinuxDeviceType::B => libc::S_IFBLK,
             LinuxDeviceType::P => libc::S_IFIFO,
-            _ => libc::S_IFCHR,
+            LinuxDeviceType::C | LinuxDeviceType::U => libc::S_IFCHR,
+            LinuxDeviceType::A => {
+                return Err(Error::new(format!(
+                    "config.json: linux.devices: {} is of type \"a\", and must be one of c, b, u, p",
+                    device.path().display()
+                )));
+            }
         };
-        let mut ancestors = Vec::new();
-        for folder in below.ancestors().skip(1).filter(|a| !a.as_os_str().is_empty()) {
-            ancestors
-                .insert(0, c_string(folder.as_os_str().as_encoded_bytes(), "a device's path")?);
-        }
+        let device_number = if kind == libc::S_IFIFO {
+            0
+        } else {
+            libc::makedev(device.major() as u32, device.minor() as u32)
+        };
         Ok(DevicePlan {
-            path: c_string(below.as_os_str().as_encoded_bytes(), "a device's path")?,
-            ancestors,
+            place: Place::new(device.path(), true)?,
             mode: kind | (device.file_mode().unwrap_or(0o666) & 0o7777),
-            device: libc::makedev(device.major() as u32, device.minor() as u32),
+            device: device_number,
             owner: (device.uid().unwrap_or(0), device.gid().unwrap_or(0)),
         })
     }
 
-    /// The path below /dev, for messages.
+    /// The path in the container.
     pub fn path(&self) -> &CStr {
-        &self.path
+        &self.place.path
+    }
+
+    /// Is it a FIFO, which may be made in any user namespace?
+    pub fn is_fifo(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFIFO
+    }
+
+    /// CHILD: makes it. Where there is one already it must be the same.
+    fn make(&self) -> Sys<()> {
+        let folder = self.place.open_parent()?;
+        let name = self.place.name();
+        let made = match sys::mknodat(folder, name, self.mode, self.device) {
+            Err(fault) if fault.errno == Errno::EEXIST => {
+                let there = sys::fstatat(folder, name)?;
+                let same = there.mode & libc::S_IFMT == self.mode & libc::S_IFMT
+                    && there.rdev == self.device;
+                if same { Ok(()) } else { Err(fault) }
+            }
+            made => made,
+        };
+        if made.is_ok() && self.owner != (0, 0) {
+            sys::fchownat(folder, name, self.owner.0, self.owner.1)?;
+        }
+        sys::close(folder);
+        made
     }
 }
 
-/// CHILD: opens the container's /dev, which must be a real folder (CVE-2026-41579).
-fn open_dev() -> Sys<RawFd> {
-    sys::openat2(AT_FDCWD, c"/dev", libc::O_PATH | libc::O_DIRECTORY, 0, libc::RESOLVE_NO_SYMLINKS)
-}
-
-/// CHILD: makes the nodes below /dev.
+/// CHILD: makes the nodes.
 pub fn make_nodes(nodes: &[DevicePlan]) -> Sys<()> {
-    let dev = open_dev()?;
-    for node in nodes {
-        for folder in &node.ancestors {
-            tolerate(sys::mkdirat(dev, folder, 0o755), Errno::EEXIST)?;
-        }
-        sys::mknodat(dev, &node.path, node.mode, node.device)?;
-        if node.owner != (0, 0) {
-            sys::fchownat(dev, &node.path, node.owner.0, node.owner.1)?;
-        }
-    }
-    sys::close(dev);
-    Ok(())
+    nodes.iter().try_for_each(DevicePlan::make)
 }
 
-/// CHILD: makes the links below /dev.
+/// CHILD: makes the links below /dev, which must be a real folder (CVE-2026-41579).
 pub fn make_links() -> Sys<()> {
-    let dev = open_dev()?;
+    tolerate(sys::mkdirat(AT_FDCWD, c"/dev", 0o755), Errno::EEXIST)?;
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let dev = sys::openat2(AT_FDCWD, c"/dev", flags, 0, libc::RESOLVE_NO_SYMLINKS)?;
     for (target, name) in LINKS {
         tolerate(sys::symlinkat(target, dev, name), Errno::EEXIST)?;
     }

@@ -55,12 +55,15 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
         if plan.new_cgroup_namespace { sys::unshare(libc::CLONE_NEWCGROUP) } else { Ok(()) }
     })?;
 
+    if let Some(offsets) = &plan.new_time_namespace {
+        line.at(Step::TimeNamespace, 0, || enter_time_namespace(offsets))?;
+    }
     if plan.id_map.as_ref().is_some_and(IdMap::has_root) {
         line.at(Step::BecomeRoot, 0, || become_root(plan.keep_groups))?;
     }
 
     // Mounts in three movements: take while the host is in sight, swap the root, attach inside.
-    line.at(Step::PrivateMounts, 0, make_private)?;
+    line.at(Step::PrivateMounts, 0, tell_nobody)?;
     let root = line.at(Step::TakeRoot, 0, || take_root(&plan.root))?;
     for (index, mount) in plan.mounts.iter().enumerate() {
         taken[index] = line.at(Step::TakeMounts, index, || mount.take())?;
@@ -76,9 +79,11 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
             Ok(())
         })?;
     }
-    line.at(Step::Devices, 0, devices::make_links)?;
-    if let Some(nodes) = &plan.devices {
-        line.at(Step::Devices, 1, || devices::make_nodes(nodes))?;
+    if plan.device_links {
+        line.at(Step::Devices, 0, devices::make_links)?;
+    }
+    if !plan.devices.is_empty() {
+        line.at(Step::Devices, 1, || devices::make_nodes(&plan.devices))?;
     }
 
     // What belongs to the other namespaces; parameters while /proc/sys can still be written.
@@ -106,11 +111,8 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
     for (index, path) in plan.masked_paths.iter().enumerate() {
         line.at(Step::HidePaths, plan.readonly_paths.len() + index, || mask_path(path))?;
     }
-    for (index, path) in plan.readonly_at_last.iter().enumerate() {
-        line.at(Step::ReadonlyRoot, index, || {
-            let readonly = MountChange { set: libc::MOUNT_ATTR_RDONLY, ..MountChange::default() };
-            sys::mount_setattr(AT_FDCWD, path, false, readonly)
-        })?;
+    for (index, (path, change)) in plan.at_last.iter().enumerate() {
+        line.at(Step::ReadonlyRoot, index, || sys::mount_setattr(AT_FDCWD, path, false, *change))?;
     }
     Err(plan.process.become_program(line, terminal))
 }
@@ -126,6 +128,18 @@ fn release(plan: &Plan, line: Line) -> Sys<()> {
     Ok(())
 }
 
+fn enter_time_namespace(offsets: &[u8]) -> Sys<()> {
+    sys::unshare(sys::CLONE_NEWTIME)?;
+    if !offsets.is_empty() {
+        sys::write_file(c"/proc/self/timens_offsets", offsets)?;
+    }
+    // unshare(2) makes it for children alone.
+    let made = sys::openat2(AT_FDCWD, c"/proc/self/ns/time_for_children", libc::O_RDONLY, 0, 0)?;
+    let entered = sys::setns(made, sys::CLONE_NEWTIME);
+    sys::close(made);
+    entered
+}
+
 /// Id 0 of the user namespace; the caller's groups mean nothing inside.
 pub fn become_root(keep_groups: bool) -> Sys<()> {
     sys::setgid(0)?;
@@ -135,9 +149,11 @@ pub fn become_root(keep_groups: bool) -> Sys<()> {
     sys::setuid(0)
 }
 
-/// No mount made from here on is seen outside, and none of the host's is seen here.
-pub fn make_private() -> Sys<()> {
-    sys::mount_setattr(AT_FDCWD, c"/", true, PRIVATE)
+/// No mount made from here on is seen outside; what the host mounts still comes here, to whatever is not
+/// made private.
+pub fn tell_nobody() -> Sys<()> {
+    let slave = MountChange { propagation: libc::MS_SLAVE, ..MountChange::default() };
+    sys::mount_setattr(AT_FDCWD, c"/", true, slave)
 }
 
 /// The root as a detached mount.
@@ -148,7 +164,10 @@ pub fn take_root(root: &RootPlan) -> Sys<RawFd> {
                 Some(mapped) => mapped.mount.as_raw_fd(),
                 None => sys::open_tree_clone(AT_FDCWD, &root.lower, *recursive)?,
             };
-            let change = MountChange { set: root.attributes, ..PRIVATE };
+            // pivot_root(2) wants no shared mount; it may become one later.
+            let heard =
+                if root.propagation == libc::MS_SLAVE { libc::MS_SLAVE } else { libc::MS_PRIVATE };
+            let change = MountChange { set: root.attributes, clear: 0, propagation: heard };
             sys::mount_setattr(mount, c"", *recursive, change)?;
             Ok(mount)
         }

@@ -16,7 +16,7 @@ use crate::middle;
 use crate::plan::JoinPlan;
 use crate::spawn::{Child, Event, Parents, Running, Watch};
 use crate::step::Step;
-use crate::sys::{self, Fault, Forked};
+use crate::sys::{self, Fault, Forked, Sys};
 use crate::trial;
 
 /// PARENT: makes the process. Its pid namespace must be entered before it is born, by its maker.
@@ -75,9 +75,17 @@ fn join_from_the_middle(plan: &JoinPlan, line: Line) -> std::result::Result<(), 
     plan.process.write_about_itself(line)?;
     line.at(Step::Join, 0, || {
         sys::set_dumpable(false)?;
-        cgroup::enter(&plan.doors)?;
+        enter_cgroup(plan)?;
         sys::setns(plan.target.as_raw_fd(), plan.namespaces)
     })
+}
+
+/// CHILD: with the processors that are asked for before and after, since a cgroup may bring its own.
+fn enter_cgroup(plan: &JoinPlan) -> Sys<()> {
+    let [before, after] = &plan.process.affinity;
+    before.as_ref().map_or(Ok(()), sys::sched_setaffinity)?;
+    cgroup::enter(&plan.doors)?;
+    after.as_ref().map_or(Ok(()), sys::sched_setaffinity)
 }
 
 /// CHILD: joins `namespaces` and becomes the program.
@@ -95,7 +103,7 @@ fn be_born(plan: &JoinPlan, line: Line, namespaces: i32) -> std::result::Result<
     if namespaces != 0 {
         plan.process.write_about_itself(line)?;
         // By the host's paths, so before the mount namespace changes.
-        line.at(Step::EnterCgroup, 0, || cgroup::enter(&plan.doors))?;
+        line.at(Step::EnterCgroup, 0, || enter_cgroup(plan))?;
         line.at(Step::Join, 0, || {
             sys::set_dumpable(false)?;
             sys::setns(plan.target.as_raw_fd(), namespaces)

@@ -33,16 +33,26 @@ pub fn plan(profile: Option<&str>, label: Option<&str>) -> Result<Vec<Label>> {
         });
     }
     if let Some(label) = label.filter(|label| !label.is_empty()) {
-        if !Path::new("/sys/fs/selinux/enforce").exists() {
-            return Err(Error::new(format!(
-                "SELinux label {label}: this kernel does not use SELinux"
-            ))
-            .hint("`minibox info` shows what it uses; leave the label out"));
-        }
+        check_selinux(label)?;
         labels.push(Label {
             file: c"/proc/self/attr/exec".into(),
             word: c_string(label, "the SELinux label")?,
         });
     }
     Ok(labels)
+}
+
+/// `linux.mountLabel`, for the files of new mounts.
+pub fn of_mounts(label: Option<&str>) -> Result<Option<CString>> {
+    let Some(label) = label.filter(|label| !label.is_empty()) else { return Ok(None) };
+    check_selinux(label)?;
+    c_string(label, "the SELinux label").map(Some)
+}
+
+fn check_selinux(label: &str) -> Result<()> {
+    if Path::new("/sys/fs/selinux/enforce").exists() {
+        return Ok(());
+    }
+    Err(Error::new(format!("SELinux label {label}: this kernel does not use SELinux"))
+        .hint("`minibox info` shows what it uses; leave the label out"))
 }

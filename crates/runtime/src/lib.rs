@@ -18,8 +18,9 @@
 //! [`reaper`] is what PID 1 does while the program runs.
 //!
 //! Beside them stand [`step`], the table of everything that happens, in order and with reasons; one
-//! file per concern ([`mounts`], [`devices`], [`capabilities`], [`rlimits`], [`seccomp`], [`user`],
-//! [`idmap`], [`cgroup`]), each with `plan` for the parent and the rest for the child; [`line`], over which the
+//! file per concern ([`mounts`], [`devices`], [`capabilities`], [`net_devices`], [`rlimits`],
+//! [`scheduling`], [`seccomp`], [`user`], [`idmap`], [`cgroup`], [`copy_up`]), each with `plan` for the parent
+//! and the rest for the child; [`line`], over which the
 //! child reports; [`describe`] and [`hints`], which put reports into words; [`state`], what is written
 //! down about a living container; [`pid_namespace`], all its processes; [`probe`], what this kernel lets one
 //! do; and [`sys`], the only `unsafe` code.
@@ -32,6 +33,7 @@
 
 pub mod capabilities;
 pub mod cgroup;
+pub mod copy_up;
 pub mod describe;
 pub mod devices;
 pub mod error;
@@ -43,12 +45,14 @@ pub mod label;
 pub mod line;
 pub mod middle;
 pub mod mounts;
+pub mod net_devices;
 pub mod pid_namespace;
 pub mod plan;
 pub mod probe;
 pub mod process;
 pub mod reaper;
 pub mod rlimits;
+pub mod scheduling;
 pub mod seccomp;
 pub mod spawn;
 pub mod spec;

@@ -63,7 +63,7 @@ pub struct Message {
     pub index: u16,
     /// What went wrong, for [`Kind::Failed`].
     pub errno: Errno,
-    /// How long the step took; the pid for [`Kind::Born`].
+    /// How long the step took; the pid for [`Kind::Born`]; [`Fault::item`] for [`Kind::Failed`].
     pub value: u32,
     call: [u8; MAX_CALL],
 }
@@ -166,7 +166,7 @@ impl Line {
 
     /// Tells a failure.
     pub fn fail(&self, step: Step, index: u16, fault: Fault) -> Told {
-        let mut message = Message::new(Kind::Failed, step, index, 0);
+        let mut message = Message::new(Kind::Failed, step, index, u32::from(fault.item));
         message.errno = fault.errno;
         let name = fault.call.as_bytes();
         let length = name.len().min(MAX_CALL);

@@ -12,8 +12,9 @@ use libc::{AT_FDCWD, c_int};
 use nix::errno::Errno;
 use oci_spec::runtime::{LinuxIdMapping, Mount};
 
+use crate::copy_up;
 use crate::error::{Error, Result};
-use crate::idmap::{IdMap, Range};
+use crate::idmap::{IdMap, Range, needs_user_namespace};
 use crate::step::Step;
 use crate::sys::{self, Fault, MountChange, Sys};
 
@@ -36,6 +37,11 @@ pub enum Source {
     },
     /// The same, with other owners: the parent has opened it, and maps it.
     Mapped(MappedMount),
+    /// One that stays the host's peer, so that each sees what is mounted in the other: opened by the parent,
+    /// whose mounts are the host's.
+    Shared(MappedMount),
+    /// What is mounted on the place already, which changes; `remount`.
+    Place,
     /// A folder as another process sees it, `/proc/PID/root/…`: another container's /dev/shm.
     OfProcess {
         /// That process's mount namespace.
@@ -83,8 +89,14 @@ impl MappedMount {
 pub struct MountPlan {
     /// Where it comes from.
     pub source: Source,
-    /// MOUNT_ATTR_* of a fresh mount; what to change on a bind.
+    /// What to change on it, or MOUNT_ATTR_* of a fresh mount.
     pub change: MountChange,
+    /// What to change on it and all mounts below it, first.
+    pub below: MountChange,
+    /// A tmpfs that is to hold what its place holds.
+    pub copies_up: bool,
+    /// A tmpfs that is to have the permissions of its place, since nothing else is said of them.
+    pub keeps_mode: bool,
     /// Where it goes, in the container.
     pub place: Place,
 }
@@ -144,21 +156,8 @@ impl Place {
             Err(fault) if fault.errno == Errno::ENOENT => {}
             result => return result,
         }
-        // One component after the other, each made below an open folder: nothing that is swapped on the
-        // way, and no magic link, is ever followed while something is made (CVE-2024-45310).
-        let mut parent = sys::openat2(AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0, 0)?;
-        for path in &self.ancestors {
-            let folder = match self.open_path(path, libc::O_DIRECTORY) {
-                Err(fault) if fault.errno == Errno::ENOENT => {
-                    tolerate(sys::mkdirat(parent, last_component(path), 0o755), Errno::EEXIST)?;
-                    self.open_path(path, libc::O_DIRECTORY)?
-                }
-                result => result?,
-            };
-            sys::close(parent);
-            parent = folder;
-        }
-        let name = last_component(&self.path);
+        let parent = self.open_parent()?;
+        let name = self.name();
         let made = if self.is_file {
             sys::mknodat(parent, name, libc::S_IFREG | 0o644, 0)
         } else {
@@ -173,6 +172,30 @@ impl Place {
             }
             result => result,
         }
+    }
+
+    /// CHILD: the folder it lies in, made where it is missing.
+    pub fn open_parent(&self) -> Sys<RawFd> {
+        // One component after the other, each made below an open folder: nothing that is swapped on the
+        // way, and no magic link, is ever followed while something is made (CVE-2024-45310).
+        let mut parent = sys::openat2(AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0, 0)?;
+        for path in &self.ancestors {
+            let folder = match self.open_path(path, libc::O_DIRECTORY) {
+                Err(fault) if fault.errno == Errno::ENOENT => {
+                    tolerate(sys::mkdirat(parent, last_component(path), 0o755), Errno::EEXIST)?;
+                    self.open_path(path, libc::O_DIRECTORY)?
+                }
+                result => result?,
+            };
+            sys::close(parent);
+            parent = folder;
+        }
+        Ok(parent)
+    }
+
+    /// What stands behind the last `/`.
+    pub fn name(&self) -> &CStr {
+        last_component(&self.path)
     }
 
     fn open_existing(&self, flags: c_int) -> Sys<RawFd> {
@@ -215,8 +238,17 @@ pub fn c_string(bytes: impl Into<Vec<u8>>, what: &str) -> Result<CString> {
 /// The atime attributes form one field, not bits.
 const ATIME_FIELD: u64 = libc::MOUNT_ATTR__ATIME;
 
-/// One word of a mount's options, mount(8).
-fn attribute(word: &str) -> Option<MountChange> {
+/// One word of a mount's options, mount(8) and the table of the runtime-spec: what it changes on the mount
+/// itself, and on all below it.
+fn attribute(word: &str) -> Option<(MountChange, MountChange)> {
+    let none = MountChange::default();
+    if let Some(change) = attribute_of_one(word) {
+        return Some((change, none));
+    }
+    Some((none, attribute_of_one(word.strip_prefix('r')?)?))
+}
+
+fn attribute_of_one(word: &str) -> Option<MountChange> {
     let set = |set: u64| MountChange { set, ..MountChange::default() };
     let clear = |clear: u64| MountChange { clear, ..MountChange::default() };
     let atime = |set: u64| MountChange { set, clear: ATIME_FIELD, propagation: 0 };
@@ -234,16 +266,39 @@ fn attribute(word: &str) -> Option<MountChange> {
         "diratime" => clear(libc::MOUNT_ATTR_NODIRATIME),
         "nosymfollow" => set(libc::MOUNT_ATTR_NOSYMFOLLOW),
         "symfollow" => clear(libc::MOUNT_ATTR_NOSYMFOLLOW),
-        "relatime" => atime(libc::MOUNT_ATTR_RELATIME),
+        // Without another word the kernel's way is relatime.
+        "relatime" | "atime" | "nostrictatime" => atime(libc::MOUNT_ATTR_RELATIME),
         "noatime" => atime(libc::MOUNT_ATTR_NOATIME),
         "strictatime" => atime(libc::MOUNT_ATTR_STRICTATIME),
-        "private" | "rprivate" => propagation(libc::MS_PRIVATE),
-        "slave" | "rslave" => propagation(libc::MS_SLAVE),
-        "shared" | "rshared" => propagation(libc::MS_SHARED),
-        "unbindable" | "runbindable" => propagation(libc::MS_UNBINDABLE),
-        "defaults" | "async" | "atime" | "norelatime" => MountChange::default(),
+        "private" => propagation(libc::MS_PRIVATE),
+        "slave" => propagation(libc::MS_SLAVE),
+        "shared" => propagation(libc::MS_SHARED),
+        "unbindable" => propagation(libc::MS_UNBINDABLE),
+        "norelatime" => MountChange::default(),
         _ => return None,
     })
+}
+
+/// Words that every filesystem takes, and that say nothing of a mount: on a bind they are mount(2)'s to
+/// ignore.
+const OF_FILESYSTEMS: [&str; 7] =
+    ["sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand"];
+/// Words that change nothing on kernels of today.
+const WITHOUT_MEANING: [&str; 5] = ["defaults", "iversion", "noiversion", "silent", "loud"];
+
+impl MountChange {
+    /// Later words win.
+    fn add(&mut self, one: MountChange) {
+        self.set = (self.set & !one.clear) | one.set;
+        self.clear = (self.clear & !one.set) | one.clear;
+        if one.propagation != 0 {
+            self.propagation = one.propagation;
+        }
+    }
+
+    fn is_nothing(self) -> bool {
+        self == MountChange::default()
+    }
 }
 
 /// The ids that a mount of config.json is to show.
@@ -252,7 +307,7 @@ fn id_map(mount: &Mount) -> Option<IdMap> {
         mappings.iter().flatten().map(Range::of_spec).collect::<Vec<_>>()
     };
     let map = IdMap { uids: ranges(mount.uid_mappings()), gids: ranges(mount.gid_mappings()) };
-    (!map.uids.is_empty()).then_some(map)
+    (!map.uids.is_empty() || !map.gids.is_empty()).then_some(map)
 }
 
 /// `/proc/PID/root/PATH`, where that is what `path` is: a mount of another namespace, which only a process
@@ -277,39 +332,58 @@ fn of_process(path: &Path) -> Result<Option<Source>> {
 pub fn plan(mount: &Mount) -> Result<MountPlan> {
     let destination = mount.destination();
     let named = |what: &str| format!("the mount on {}: {what}", destination.display());
-    let mut change = MountChange::default();
+    let (mut change, mut below) = (MountChange::default(), MountChange::default());
     let mut data = Vec::new();
     let (mut bind, mut recursive) = (mount.typ().as_deref() == Some("bind"), false);
+    let (mut copies_up, mut remount) = (false, false);
     let map = id_map(mount);
+    if map.as_ref().is_some_and(|map| map.uids.is_empty() || map.gids.is_empty()) {
+        return Err(Error::new(named(
+            "it has one of uidMappings and gidMappings without the other",
+        )));
+    }
     let (mut mapped, mut maps_below) = (map.is_some(), false);
-    for word in mount.options().iter().flatten() {
-        if let Some(one) = attribute(word) {
-            change.set = (change.set & !one.clear) | one.set;
-            change.clear = (change.clear & !one.set) | one.clear;
-            if one.propagation != 0 {
-                change.propagation = one.propagation;
-            }
-        } else if word == "bind" || word == "rbind" {
-            (bind, recursive) = (true, word == "rbind");
-        } else if word == "idmap" || word == "ridmap" {
-            (mapped, maps_below) = (true, word == "ridmap");
-        } else {
-            data.push(word.as_str());
+    for word in mount.options().iter().flatten().map(String::as_str) {
+        match word {
+            "bind" | "rbind" => (bind, recursive) = (true, word == "rbind"),
+            "idmap" | "ridmap" => (mapped, maps_below) = (true, word == "ridmap"),
+            "tmpcopyup" => copies_up = true,
+            "remount" => remount = true,
+            word if WITHOUT_MEANING.contains(&word) => {}
+            word => match attribute(word) {
+                Some((one, all)) => {
+                    change.add(one);
+                    below.add(all);
+                }
+                None => data.push(word),
+            },
         }
     }
+    let is_tmpfs = !bind && mount.typ().as_deref() == Some("tmpfs");
+    if copies_up && !is_tmpfs {
+        return Err(Error::new(named("tmpcopyup is for tmpfs alone")));
+    }
+    let keeps_mode = is_tmpfs && !data.iter().any(|word| word.starts_with("mode="));
+    // A clone keeps its peers; the container's must not hear of the host's mounts unless asked.
+    if bind && !remount && change.propagation == 0 && below.propagation == 0 {
+        below.propagation = libc::MS_PRIVATE;
+    }
+    let made = |source, is_file| -> Result<MountPlan> {
+        let place = Place::new(destination, is_file)?;
+        Ok(MountPlan { source, change, below, copies_up, keeps_mode, place })
+    };
+    if remount {
+        return made(Source::Place, false);
+    }
     let source = mount.source().as_deref();
-    if bind {
-        if let Some(word) = data.first() {
+    if bind && !remount {
+        if let Some(word) = data.iter().find(|word| !OF_FILESYSTEMS.contains(word)) {
             return Err(Error::new(named(&format!("unknown option {word:?} for a bind")))
                 .hint("known: ro rw nosuid nodev noexec noatime relatime bind rbind private slave shared …"));
         }
         let path = source.ok_or_else(|| Error::new(named("a bind needs a source")))?;
-        // A clone keeps its peers; the container's must not hear of the host's mounts unless asked.
-        if change.propagation == 0 {
-            change.propagation = libc::MS_PRIVATE;
-        }
         if let Some(source) = of_process(path)? {
-            return Ok(MountPlan { source, change, place: Place::new(destination, false)? });
+            return made(source, false);
         }
         // A missing one is told by the step that takes it, unless it has been made by then.
         let is_file = path.exists() && !path.is_dir();
@@ -317,10 +391,14 @@ pub fn plan(mount: &Mount) -> Result<MountPlan> {
         let source = if mapped {
             let opened = MappedMount::open(path, recursive)?;
             Source::Mapped(MappedMount { maps_below, map, ..opened })
+        } else if change.propagation.max(below.propagation) == libc::MS_SHARED
+            && !needs_user_namespace()
+        {
+            Source::Shared(MappedMount::open(path, recursive)?)
         } else {
             Source::Bind { path, recursive }
         };
-        return Ok(MountPlan { source, change, place: Place::new(destination, is_file)? });
+        return made(source, is_file);
     }
     if mapped {
         return Err(Error::new(named("only a bind can map ids")));
@@ -338,32 +416,69 @@ pub fn plan(mount: &Mount) -> Result<MountPlan> {
         let value = value.map(|v| c_string(v, "a mount option")).transpose()?;
         options.push((c_string(key, "a mount option")?, value));
     }
-    let source = Source::Fresh { fstype: c_string(fstype, "a filesystem type")?, options };
-    Ok(MountPlan { source, change, place: Place::new(destination, false)? })
+    made(Source::Fresh { fstype: c_string(fstype, "a filesystem type")?, options }, false)
 }
 
 impl MountPlan {
-    /// CHILD, before pivot_root: the source as a detached mount.
+    /// With no more than these.
+    pub fn new(source: Source, change: MountChange, place: Place) -> MountPlan {
+        let below = MountChange::default();
+        MountPlan { source, change, below, copies_up: false, keeps_mode: false, place }
+    }
+
+    /// CHILD, before pivot_root: the source as a detached mount; -1 where there is none.
     pub fn take(&self) -> Sys<RawFd> {
-        match &self.source {
+        let (mount, recursive) = match &self.source {
+            Source::Place => return Ok(-1),
             Source::Fresh { fstype, options } => {
-                MountPlan::take_fresh(fstype, options, self.change.set)
+                let attributes = (self.below.set & !self.change.clear) | self.change.set;
+                let mount = MountPlan::take_fresh(fstype, options, attributes)?;
+                let propagation = self.change.propagation.max(self.below.propagation);
+                if propagation != 0 {
+                    let change = MountChange { propagation, ..MountChange::default() };
+                    sys::mount_setattr(mount, c"", false, change)?;
+                }
+                return Ok(mount);
             }
             Source::Bind { path, recursive } => {
-                let mount = sys::open_tree_clone(AT_FDCWD, path, *recursive)?;
-                sys::mount_setattr(mount, c"", *recursive, self.change)?;
-                Ok(mount)
+                (sys::open_tree_clone(AT_FDCWD, path, *recursive)?, *recursive)
             }
-            Source::Mapped(mapped) => {
-                let mount = mapped.mount.as_raw_fd();
-                sys::mount_setattr(mount, c"", mapped.recursive, self.change)?;
-                Ok(mount)
+            Source::Mapped(opened) | Source::Shared(opened) => {
+                (opened.mount.as_raw_fd(), opened.recursive)
             }
             Source::OfProcess { namespace, path } => {
-                let mount = take_of_process(namespace.as_raw_fd(), path)?;
-                sys::mount_setattr(mount, c"", false, self.change)?;
-                Ok(mount)
+                (take_of_process(namespace.as_raw_fd(), path)?, false)
             }
+        };
+        self.change(mount, recursive)?;
+        Ok(mount)
+    }
+
+    /// CHILD: changes what is to be changed on `mount`.
+    fn change(&self, mount: RawFd, recursive: bool) -> Sys<()> {
+        if !self.below.is_nothing() {
+            sys::mount_setattr(mount, c"", recursive, self.below)?;
+        }
+        if self.change.is_nothing() {
+            Ok(())
+        } else {
+            sys::mount_setattr(mount, c"", false, self.change)
+        }
+    }
+
+    /// Does it put a /dev that exists in the place of ours?
+    pub fn brings_dev(&self) -> bool {
+        let is_new = matches!(self.source, Source::Fresh { .. } | Source::Place);
+        !is_new && self.place.path.as_c_str() == c"/dev"
+    }
+
+    /// Has its files labelled for SELinux, where they are new and the kernel takes a label for them.
+    pub fn label(&mut self, label: &CString) {
+        const OF_THE_KERNEL: [&CStr; 5] = [c"proc", c"sysfs", c"mqueue", c"cgroup", c"cgroup2"];
+        if let Source::Fresh { fstype, options } = &mut self.source
+            && !OF_THE_KERNEL.contains(&fstype.as_c_str())
+        {
+            options.push((c"context".to_owned(), Some(label.clone())));
         }
     }
 
@@ -380,7 +495,7 @@ impl MountPlan {
     /// The descriptor that was opened for it beforehand, which the child must keep.
     pub fn descriptor(&self) -> Option<RawFd> {
         match &self.source {
-            Source::Mapped(mapped) => Some(mapped.mount.as_raw_fd()),
+            Source::Mapped(opened) | Source::Shared(opened) => Some(opened.mount.as_raw_fd()),
             Source::OfProcess { namespace, .. } => Some(namespace.as_raw_fd()),
             _ => None,
         }
@@ -393,14 +508,35 @@ impl MountPlan {
         attributes: u64,
     ) -> Sys<RawFd> {
         let context = sys::fsopen(fstype)?;
-        for (key, value) in options {
-            sys::fsconfig(context, key, value.as_deref())?;
+        for (item, (key, value)) in options.iter().enumerate() {
+            sys::fsconfig(context, key, value.as_deref())
+                .map_err(|fault| Fault { item: item as u16, ..fault })?;
         }
         sys::fsmount(context, attributes)
     }
 
     /// CHILD, inside the new root: onto its place.
     pub fn attach(&self, mount: RawFd) -> Sys<()> {
+        if matches!(self.source, Source::Place) {
+            let place = self.place.open()?;
+            let done = self.change(place, true);
+            sys::close(place);
+            return done;
+        }
+        if self.copies_up || self.keeps_mode {
+            // One that does not exist yet has nothing to say.
+            if let Ok(place) = self.place.open_existing(0) {
+                let mode = sys::fstat(place)?.mode & 0o7777;
+                let top = sys::openat2(mount, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0, 0)?;
+                let mut done = if self.keeps_mode { sys::fchmod(top, mode) } else { Ok(()) };
+                if self.copies_up {
+                    done = done.and_then(|()| copy_up::copy(place, top));
+                }
+                sys::close(top);
+                sys::close(place);
+                done?;
+            }
+        }
         self.place.attach(mount)
     }
 }
@@ -506,8 +642,39 @@ mod tests {
         .unwrap();
         let plan = plan(&mount).unwrap();
         assert_eq!(plan.change.set, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOATIME);
+        assert!(!plan.keeps_mode && !plan.copies_up);
         let Source::Fresh { options, .. } = plan.source else { panic!("fresh") };
         let keys: Vec<_> = options.iter().map(|(k, _)| k.to_str().unwrap()).collect();
         assert_eq!(keys, ["source", "mode", "nr_inodes", "huge"]);
+    }
+
+    /// Every word of the runtime-spec's table, and what it comes to on a bind.
+    #[test]
+    fn every_word_of_the_table_is_known() {
+        let words = "async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime \
+            nodev nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow \
+            private ratime rbind rdev rdiratime relatime remount rexec rnoatime rnodiratime rnoexec \
+            rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave \
+            rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid symfollow sync \
+            unbindable rnodev";
+        let on_a_bind = |word: &str| {
+            let text = format!(
+                r#"{{"destination":"/t","type":"none","source":"/","options":["rbind","{word}"]}}"#
+            );
+            plan(&serde_json::from_str(&text).unwrap())
+        };
+        for word in words.split_whitespace() {
+            on_a_bind(word).unwrap_or_else(|error| panic!("{word}: {error}"));
+        }
+        assert!(on_a_bind("rowdy").is_err());
+        let one = on_a_bind("ro").unwrap();
+        assert_eq!((one.change.set, one.below.set), (libc::MOUNT_ATTR_RDONLY, 0));
+        let all = on_a_bind("rro").unwrap();
+        assert_eq!((all.change.set, all.below.set), (0, libc::MOUNT_ATTR_RDONLY));
+        assert_eq!((all.below.propagation, all.below.clear), (libc::MS_PRIVATE, 0));
+        let slave = on_a_bind("slave").unwrap();
+        assert_eq!((slave.change.propagation, slave.below.propagation), (libc::MS_SLAVE, 0));
+        let ratime = on_a_bind("ratime").unwrap();
+        assert_eq!((ratime.below.set, ratime.below.clear), (0, ATIME_FIELD));
     }
 }

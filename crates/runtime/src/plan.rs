@@ -2,7 +2,7 @@
 //!
 //! After this file nothing is decided any more. The child receives `&Plan` and carries it out.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::Uid;
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, LinuxResources, Process, Spec};
+use oci_spec::runtime::{
+    Linux, LinuxIdMapping, LinuxNamespaceType, LinuxResources, LinuxTimeOffset, Process, Spec,
+};
 
 use crate::capabilities;
 use crate::cgroup::Cgroup;
@@ -21,12 +23,17 @@ use crate::idmap::{self, IdMap, Range};
 use crate::label;
 use crate::line::Listening;
 use crate::mounts::{self, MappedMount, MountPlan, Place, Source, c_string};
+use crate::net_devices::{self, NetDevice};
 use crate::process::ProcessPlan;
 use crate::rlimits;
+use crate::scheduling;
 use crate::seccomp::{self, SeccompPlan};
 use crate::spec;
 use crate::step::Step;
 use crate::sys::{self, Arguments, Argv, MountChange};
+
+const READONLY: MountChange =
+    MountChange { set: libc::MOUNT_ATTR_RDONLY, clear: 0, propagation: 0 };
 
 /// What a caller chooses beside config.json.
 #[derive(Debug, Default)]
@@ -80,6 +87,8 @@ pub struct RootPlan {
     pub mount: RootMount,
     /// MOUNT_ATTR_* of that mount.
     pub attributes: u64,
+    /// MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE; `linux.rootfsPropagation`.
+    pub propagation: u64,
     /// The folder once more, for the child.
     pub lower: CString,
     /// Where on the host it is attached for the moment of pivot_root: the folder itself, or `/` where it is
@@ -131,6 +140,8 @@ pub struct Plan {
     pub joins: Vec<Join>,
     /// A cgroup namespace of its own, once inside the cgroup.
     pub new_cgroup_namespace: bool,
+    /// A time namespace of its own, and the lines of /proc/self/timens_offsets.
+    pub new_time_namespace: Option<Vec<u8>>,
     /// Maps of the user namespace, where there is one, be it new or joined.
     pub id_map: Option<IdMap>,
     /// Groups cannot be changed in the user namespace.
@@ -141,12 +152,16 @@ pub struct Plan {
     pub mounts: Vec<MountPlan>,
     /// The working directory, made where it is missing.
     pub cwd_place: Option<Place>,
-    /// Nodes to make below /dev; `None` where they are binds among the mounts.
-    pub devices: Option<Vec<DevicePlan>>,
+    /// The links below /dev are to be made.
+    pub device_links: bool,
+    /// Nodes to make; in a user namespace they are binds among the mounts.
+    pub devices: Vec<DevicePlan>,
     /// uts namespace: host name.
     pub hostname: Option<CString>,
     /// uts namespace: NIS domain name.
     pub domainname: Option<CString>,
+    /// Devices of the host's that become the container's.
+    pub net_devices: Vec<NetDevice>,
     /// Switch lo on.
     pub loopback: bool,
     /// Path below /proc/sys and value.
@@ -155,10 +170,12 @@ pub struct Plan {
     pub readonly_paths: Vec<CString>,
     /// Paths that are hidden.
     pub masked_paths: Vec<CString>,
-    /// Mounts that become read-only once everything is in place: the root among them, last.
-    pub readonly_at_last: Vec<CString>,
+    /// Mounts that change once everything is in place: the root among them, last.
+    pub at_last: Vec<(CString, MountChange)>,
     /// The cgroup it lives in, and the limits there.
     pub cgroup: Option<Cgroup>,
+    /// Whose its cgroup becomes: the program's user on the host, where it may write what it sees of it.
+    pub cgroup_owner: Option<u32>,
     /// See [`Cgroup::limit`].
     pub resources: Option<LinuxResources>,
     /// Version 1 cgroup files to write "0" into.
@@ -185,33 +202,17 @@ impl Plan {
         let joins = plan_joins(linux)?;
         let id_map = plan_id_map(linux, &joins, own(LinuxNamespaceType::User))?;
         let in_userns = id_map.is_some();
-        let root_plan = plan_root(root.path(), &choices, in_userns)?;
+        let mut root_plan = plan_root(root.path(), &choices, in_userns)?;
+        if let Some(word) = linux.rootfs_propagation() {
+            root_plan.propagation = root_propagation(word)?;
+        }
 
-        let mut mounts = Vec::new();
-        let mut readonly_at_last = Vec::new();
-        for mount in spec.mounts().iter().flatten() {
-            if mount.typ().as_deref() == Some("cgroup") {
-                plan_cgroup_mount(mount, &mut mounts, &mut readonly_at_last)?;
-            } else {
-                mounts.push(mounts::plan(mount)?);
-            }
-        }
-        if !in_userns
-            && let Some(mount) = mounts.iter().find(|m| m.mapped().is_some_and(|m| m.map.is_none()))
-        {
-            let place = mount.place.path.to_string_lossy();
-            return Err(Error::new(format!("the mount on {place}: there are no ids to map to"))
-                .hint("give it uidMappings and gidMappings, or the container a user namespace"));
-        }
-        let devices = if in_userns {
-            // mknod(2) makes nothing usable in a user namespace: the host's harmless nodes are bound.
-            bind_devices(spec, &mut mounts)?;
-            None
-        } else {
-            Some(node_plans(spec)?)
-        };
+        let Filled { mut at_last, mounts, device_links, devices } = fill(spec, in_userns)?;
         if root.readonly() == Some(true) {
-            readonly_at_last.push(c"/".to_owned());
+            at_last.push((c"/".to_owned(), READONLY));
+        }
+        if let propagation @ (libc::MS_SHARED | libc::MS_UNBINDABLE) = root_plan.propagation {
+            at_last.push((c"/".to_owned(), MountChange { propagation, ..MountChange::default() }));
         }
         let strings = |list: Option<&Vec<String>>, what: &str| -> Result<Vec<CString>> {
             list.into_iter().flatten().map(|text| c_string(text.as_str(), what)).collect()
@@ -229,6 +230,8 @@ impl Plan {
             console_size,
             choices.die_with_parent,
         )?;
+        program.capabilities.limit_to(if in_userns { u64::MAX } else { capabilities::grantable() });
+        program.habits = scheduling::plan(process, Some(linux))?;
         program.first_closed += choices.preserve_fds as RawFd;
         if choices.init {
             program.init = Some(Arguments::find().ok_or_else(|| {
@@ -245,11 +248,12 @@ impl Plan {
                 .chain(mounts.iter().filter_map(MountPlan::descriptor))
                 .collect(),
             new_cgroup_namespace: own(LinuxNamespaceType::Cgroup),
-            id_map,
+            new_time_namespace: own(LinuxNamespaceType::Time).then(|| time_offsets(linux)),
             keep_groups,
             cwd_place: plan_cwd(process.cwd())?,
             root: root_plan,
             mounts,
+            device_links,
             devices,
             hostname: spec
                 .hostname()
@@ -261,12 +265,14 @@ impl Plan {
                 .as_deref()
                 .map(|d| c_string(d, "the domain name"))
                 .transpose()?,
+            net_devices: net_devices::plan(linux)?,
             loopback: own(LinuxNamespaceType::Network),
             sysctls: plan_sysctls(linux)?,
             readonly_paths: strings(linux.readonly_paths().as_ref(), "linux.readonlyPaths")?,
             masked_paths: strings(linux.masked_paths().as_ref(), "linux.maskedPaths")?,
-            readonly_at_last,
+            at_last,
             cgroup_doors: cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default(),
+            cgroup_owner: cgroup_owner(spec, id_map.as_ref()),
             resources: linux.resources().clone(),
             cgroup,
             console_place: console_size
@@ -275,6 +281,7 @@ impl Plan {
             process: program,
             listening: choices.listening,
             fail_at: choices.fail_at,
+            id_map,
         })
     }
 
@@ -289,8 +296,87 @@ impl Plan {
     }
 }
 
+/// runtime-spec, "Cgroup ownership": where there is a new cgroup namespace and a cgroup filesystem in its usual
+/// place that may be written.
+fn cgroup_owner(spec: &Spec, id_map: Option<&IdMap>) -> Option<u32> {
+    let may_write = spec.mounts().iter().flatten().any(|mount| {
+        mount.typ().as_deref() == Some("cgroup")
+            && mount.destination() == Path::new("/sys/fs/cgroup")
+            && !mount.options().iter().flatten().any(|word| word == "ro")
+    });
+    let uid = spec.process().as_ref().map_or(0, |process| process.user().uid());
+    let outside = id_map.map_or(Some(uid), |map| IdMap::outside(&map.uids, uid));
+    outside.filter(|_| may_write && spec::has_new_namespace(spec, LinuxNamespaceType::Cgroup))
+}
+
+/// What the root is filled with.
+struct Filled {
+    mounts: Vec<MountPlan>,
+    device_links: bool,
+    devices: Vec<DevicePlan>,
+    at_last: Vec<(CString, MountChange)>,
+}
+
+/// Decides the mounts, and what stands in /dev.
+fn fill(spec: &Spec, in_userns: bool) -> Result<Filled> {
+    let (mut mounts, mut at_last) = (Vec::new(), Vec::new());
+    for mount in spec.mounts().iter().flatten() {
+        if mount.typ().as_deref() == Some("cgroup") {
+            plan_cgroup_mount(mount, &mut mounts, &mut at_last)?;
+        } else {
+            mounts.push(mounts::plan(mount)?);
+        }
+    }
+    if !in_userns
+        && let Some(mount) = mounts.iter().find(|m| m.mapped().is_some_and(|m| m.map.is_none()))
+    {
+        let place = mount.place.path.to_string_lossy();
+        return Err(Error::new(format!("the mount on {place}: there are no ids to map to"))
+            .hint("give it uidMappings and gidMappings, or the container a user namespace"));
+    }
+    let label = spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref());
+    if let Some(label) = label::of_mounts(label)? {
+        for mount in &mut mounts {
+            mount.label(&label);
+        }
+    }
+    // A /dev of somebody else's is not ours to fill.
+    let brings_dev = mounts.iter().any(MountPlan::brings_dev);
+    let mut devices = if brings_dev { Vec::new() } else { node_plans(spec)? };
+    if in_userns {
+        // mknod(2) makes nothing usable in a user namespace: the host's harmless nodes are bound.
+        bind_devices(&devices, &mut mounts)?;
+        devices.retain(DevicePlan::is_fifo);
+    }
+    Ok(Filled { mounts, device_links: !brings_dev, devices, at_last })
+}
+
+/// Paths below /proc, and what is written there.
+fn plan_sysctls(linux: &Linux) -> Result<Vec<(CString, CString)>> {
+    let sysctl = |(key, value): (&String, &String)| -> Result<(CString, CString)> {
+        Ok((
+            c_string(format!("sys/{}", spec::path_of_sysctl(key)), "a sysctl")?,
+            c_string(value.as_str(), "a sysctl's value")?,
+        ))
+    };
+    let mut sysctls = linux.sysctl().iter().flatten().map(sysctl).collect::<Result<Vec<_>>>()?;
+    sysctls.sort();
+    Ok(sysctls)
+}
+
+/// Lines of /proc/PID/timens_offsets, time_namespaces(7).
+fn time_offsets(linux: &Linux) -> Vec<u8> {
+    let offsets = linux.time_offsets().iter().flatten();
+    let line = |(clock, offset): (&String, &LinuxTimeOffset)| {
+        format!("{clock} {} {}\n", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0))
+    };
+    let mut lines: Vec<String> = offsets.map(line).collect();
+    lines.sort();
+    lines.concat().into_bytes()
+}
+
 /// The kinds of namespace, with their CLONE_* flags and names.
-const KINDS: [(LinuxNamespaceType, i32, &str); 7] = [
+const KINDS: [(LinuxNamespaceType, i32, &str); 8] = [
     (LinuxNamespaceType::User, libc::CLONE_NEWUSER, "CLONE_NEWUSER"),
     (LinuxNamespaceType::Mount, libc::CLONE_NEWNS, "CLONE_NEWNS"),
     (LinuxNamespaceType::Pid, libc::CLONE_NEWPID, "CLONE_NEWPID"),
@@ -298,6 +384,7 @@ const KINDS: [(LinuxNamespaceType, i32, &str); 7] = [
     (LinuxNamespaceType::Ipc, libc::CLONE_NEWIPC, "CLONE_NEWIPC"),
     (LinuxNamespaceType::Uts, libc::CLONE_NEWUTS, "CLONE_NEWUTS"),
     (LinuxNamespaceType::Cgroup, libc::CLONE_NEWCGROUP, "CLONE_NEWCGROUP"),
+    (LinuxNamespaceType::Time, sys::CLONE_NEWTIME, "CLONE_NEWTIME"),
 ];
 
 /// The CLONE_NEW* names of `flags`.
@@ -307,7 +394,9 @@ pub fn clone_names(flags: u64) -> Vec<&'static str> {
 }
 
 fn clone_flags(spec: &Spec) -> u64 {
-    let of_clone = KINDS.iter().filter(|(kind, ..)| *kind != LinuxNamespaceType::Cgroup);
+    // Two come later: see init.rs.
+    let later = [LinuxNamespaceType::Cgroup, LinuxNamespaceType::Time];
+    let of_clone = KINDS.iter().filter(|(kind, ..)| !later.contains(kind));
     let new = of_clone.filter(|(kind, ..)| spec::has_new_namespace(spec, *kind));
     new.fold(0, |all, (_, flag, _)| all | *flag as u64)
 }
@@ -330,7 +419,7 @@ fn plan_joins(linux: &Linux) -> Result<Vec<Join>> {
             Ok(real) if real == *flag => {}
             Ok(real) => {
                 let real = KINDS.iter().find(|row| row.1 == real);
-                let real = real.map_or_else(|| String::from("time"), |row| row.0.to_string());
+                let real = real.map_or_else(|| String::from("new"), |row| row.0.to_string());
                 return Err(Error::new(format!(
                     "{} is a {real} namespace, and not a {kind} namespace",
                     path.display()
@@ -405,7 +494,21 @@ pub fn plan_root(path: &Path, choices: &Choices, in_userns: bool) -> Result<Root
         }
     };
     let attributes = choices.root_attributes;
-    Ok(RootPlan { path, folder, mount, attributes, lower, attach_at, mapped })
+    let propagation = libc::MS_PRIVATE;
+    Ok(RootPlan { path, folder, mount, attributes, propagation, lower, attach_at, mapped })
+}
+
+/// With or without the `r` that engines put before it: what is mounted on the root has words of its own.
+fn root_propagation(word: &str) -> Result<u64> {
+    match word.strip_prefix('r').unwrap_or(word) {
+        "" | "private" => Ok(libc::MS_PRIVATE),
+        "slave" => Ok(libc::MS_SLAVE),
+        "shared" => Ok(libc::MS_SHARED),
+        "unbindable" => Ok(libc::MS_UNBINDABLE),
+        _ => Err(Error::new(format!(
+            "config.json: linux.rootfsPropagation {word:?} is none of private, slave, shared, unbindable"
+        ))),
+    }
 }
 
 fn plan_overlay(lower: &Path, layer: &Layer, in_userns: bool) -> Result<RootMount> {
@@ -448,18 +551,6 @@ pub fn overlay_path(path: &Path) -> Vec<u8> {
     quoted
 }
 
-fn plan_sysctls(linux: &Linux) -> Result<Vec<(CString, CString)>> {
-    let sysctl = |(key, value): (&String, &String)| -> Result<(CString, CString)> {
-        Ok((
-            c_string(format!("sys/{}", key.replace('.', "/")), "a sysctl")?,
-            c_string(value.as_str(), "a sysctl's value")?,
-        ))
-    };
-    let mut sysctls = linux.sysctl().iter().flatten().map(sysctl).collect::<Result<Vec<_>>>()?;
-    sysctls.sort();
-    Ok(sysctls)
-}
-
 fn plan_cwd(cwd: &Path) -> Result<Option<Place>> {
     if cwd == Path::new("/") {
         return Ok(None);
@@ -473,7 +564,7 @@ fn plan_cwd(cwd: &Path) -> Result<Option<Place>> {
 fn plan_cgroup_mount(
     mount: &oci_spec::runtime::Mount,
     mounts: &mut Vec<MountPlan>,
-    readonly_at_last: &mut Vec<CString>,
+    at_last: &mut Vec<(CString, MountChange)>,
 ) -> Result<()> {
     let layout = crate::cgroup::Layout::detect();
     let mut flags = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
@@ -488,7 +579,7 @@ fn plan_cgroup_mount(
      -> Result<()> {
         let source = Source::Fresh { fstype: c_string(fstype, "a type")?, options };
         let change = MountChange { set, ..MountChange::default() };
-        mounts.push(MountPlan { source, change, place: Place::new(path, false)? });
+        mounts.push(MountPlan::new(source, change, Place::new(path, false)?));
         Ok(())
     };
     let source = |name: &std::ffi::CStr| (c"source".to_owned(), Some(name.to_owned()));
@@ -521,7 +612,7 @@ fn plan_cgroup_mount(
         fresh("cgroup", options, &destination.join(folder), flags)?;
     }
     if readonly {
-        readonly_at_last.push(c_string(destination.as_os_str().as_bytes(), "the cgroup mount")?);
+        at_last.push((c_string(destination.as_os_str().as_bytes(), "the cgroup mount")?, READONLY));
     }
     Ok(())
 }
@@ -540,17 +631,12 @@ fn node_plans(spec: &Spec) -> Result<Vec<DevicePlan>> {
     Ok(nodes)
 }
 
-fn bind_devices(spec: &Spec, mounts: &mut Vec<MountPlan>) -> Result<()> {
-    let defaults = devices::DEFAULT.iter().map(|(name, ..)| PathBuf::from("/dev").join(name));
-    let asked = spec.linux().as_ref().and_then(|linux| linux.devices().as_ref());
-    let asked = asked.into_iter().flatten().map(|device| device.path().clone());
-    for path in defaults.chain(asked) {
-        let source = Source::Bind {
-            path: c_string(path.as_os_str().as_bytes(), "a device")?,
-            recursive: false,
-        };
+fn bind_devices(devices: &[DevicePlan], mounts: &mut Vec<MountPlan>) -> Result<()> {
+    for device in devices.iter().filter(|device| !device.is_fifo()) {
+        let source = Source::Bind { path: device.path().to_owned(), recursive: false };
         let change = MountChange { propagation: libc::MS_PRIVATE, ..MountChange::default() };
-        mounts.push(MountPlan { source, change, place: Place::new(&path, true)? });
+        let path = Path::new(OsStr::from_bytes(device.path().to_bytes()));
+        mounts.push(MountPlan::new(source, change, Place::new(path, true)?));
     }
     Ok(())
 }
@@ -558,12 +644,14 @@ fn bind_devices(spec: &Spec, mounts: &mut Vec<MountPlan>) -> Result<()> {
 /// CLONE_NEW* of the namespaces in which process `pid` differs from the caller.
 pub fn foreign_namespaces(pid: i32) -> Result<i32> {
     let mut namespaces = 0;
-    for (name, flag, _) in KINDS {
-        let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{name}"));
+    for (kind, flag, _) in KINDS {
+        let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{kind}"));
+        // A kind that this kernel does not have is no other.
+        let Ok(own) = link("self") else { continue };
         let theirs = link(&pid.to_string()).map_err(|error| {
-            Error::of_io("read", format!("/proc/{pid}/ns/{name}").as_ref(), &error).step(Step::Join)
+            Error::of_io("read", format!("/proc/{pid}/ns/{kind}").as_ref(), &error).step(Step::Join)
         })?;
-        if link("self").ok() != Some(theirs) {
+        if own != theirs {
             namespaces |= flag;
         }
     }
@@ -599,13 +687,15 @@ impl JoinPlan {
         pid: i32,
         target: OwnedFd,
         cgroup: Option<&Cgroup>,
-        process: ProcessPlan,
+        mut process: ProcessPlan,
     ) -> Result<JoinPlan> {
         let namespaces = foreign_namespaces(pid)?;
         let open = |path: &std::path::Path| {
             std::fs::File::open(path).map_err(|e| Error::of_io("open", path, &e))
         };
         let is_other = namespaces & libc::CLONE_NEWUSER != 0;
+        let granted = if is_other { u64::MAX } else { capabilities::grantable() };
+        process.capabilities.limit_to(granted);
         let id_map = is_other.then(|| IdMap::of_process(pid)).transpose()?;
         Ok(JoinPlan {
             target,
@@ -667,16 +757,32 @@ pub fn plan_process(
             process.selinux_label().as_deref(),
         )?,
         init: None,
+        habits: scheduling::plan(process, None)?,
+        affinity: scheduling::affinity(process)?,
         umask: user.umask().unwrap_or(0o022),
         capabilities: capabilities::plan(process.capabilities().as_ref())?,
         rlimits: rlimits::plan(process.rlimits().as_deref().unwrap_or_default())?,
         no_new_privs: process.no_new_privileges().unwrap_or(false),
         seccomp,
-        terminal,
+        terminal: terminal.map(|given| console_size(process, given)).transpose()?,
         stdio: above_stdio(stdio)?,
         first_closed: 3,
         die_with_parent,
     })
+}
+
+/// Rows and columns of the terminal: those of config.json, else the `given` ones.
+fn console_size(process: &Process, given: (u16, u16)) -> Result<(u16, u16)> {
+    let Some(size) = process.console_size().filter(|size| size.height() > 0 && size.width() > 0)
+    else {
+        return Ok(given);
+    };
+    let cells = |number: u64| {
+        let wrong =
+            |_| Error::new(format!("config.json: process.consoleSize: {number} is above 65535"));
+        u16::try_from(number).map_err(wrong)
+    };
+    Ok((cells(size.height())?, cells(size.width())?))
 }
 
 /// The paths that execvp(3) would try for `program` with the container's own `PATH`.

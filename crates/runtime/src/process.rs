@@ -13,9 +13,10 @@ use crate::label::Label;
 use crate::line::{Line, Told};
 use crate::reaper;
 use crate::rlimits::RlimitPlan;
+use crate::scheduling::Habit;
 use crate::seccomp::SeccompPlan;
 use crate::step::Step;
-use crate::sys::{self, Arguments, Argv, Fault, Sys};
+use crate::sys::{self, Arguments, Argv, Fault, NumberSet, Sys};
 
 /// Everything about the program itself, decided.
 #[derive(Debug)]
@@ -40,6 +41,10 @@ pub struct ProcessPlan {
     pub capabilities: CapabilitiesPlan,
     /// Resource limits.
     pub rlimits: Vec<RlimitPlan>,
+    /// How the kernel is to run it.
+    pub habits: Vec<Habit>,
+    /// Processors of a process that joins: before it is in the container's cgroup, and then.
+    pub affinity: [Option<NumberSet>; 2],
     /// `PR_SET_NO_NEW_PRIVS`.
     pub no_new_privs: bool,
     /// Which system calls it may make.
@@ -144,6 +149,9 @@ impl ProcessPlan {
         line: Line,
         terminal: Option<RawFd>,
     ) -> Result<std::convert::Infallible, Told> {
+        for (index, habit) in self.habits.iter().enumerate() {
+            line.at(Step::Scheduling, index, || habit.apply())?;
+        }
         for (index, limit) in self.rlimits.iter().enumerate() {
             line.at(Step::Rlimits, index, || limit.apply())?;
         }

@@ -34,8 +34,10 @@ pub struct SeccompPlan {
 
 impl std::fmt::Debug for SeccompPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let line = |i: &sock_filter| (i.code, i.jt, i.jf, i.k);
+        let program: Vec<_> = self.program.iter().map(line).collect();
         let mut plan = f.debug_struct("SeccompPlan");
-        plan.field("instructions", &self.program.len()).field("flags", &self.flags);
+        plan.field("program", &program).field("flags", &self.flags);
         plan.field("agent", &self.agent).finish()
     }
 }

@@ -20,6 +20,7 @@ use crate::idmap::{self, IdMap};
 use crate::init;
 use crate::line::{Kind, Line, Listening, Message, WIRE};
 use crate::middle;
+use crate::net_devices;
 use crate::plan::{Plan, clone_names};
 use crate::step::Step;
 use crate::sys::{self, Forked};
@@ -82,8 +83,10 @@ pub enum Child {
 pub fn start(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
     parent_step(plan, Step::OpenRoot, watch, || Ok(()))?;
     if let Some(cgroup) = &plan.cgroup {
-        let made =
-            parent_step(plan, Step::MakeCgroup, watch, || cgroup.create(plan.resources.as_ref()));
+        let made = parent_step(plan, Step::MakeCgroup, watch, || {
+            cgroup.create(plan.resources.as_ref())?;
+            plan.cgroup_owner.map_or(Ok(()), |uid| cgroup.give_to(uid))
+        });
         let started = made.and_then(|()| give_birth(plan, watch));
         if started.is_err() {
             // The first error is the one to tell.
@@ -137,12 +140,17 @@ fn give_birth(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
     // Meanwhile the child is at work, as far as it can come without ids.
     let prepare = |pid: i32, watch: &mut Watch<'_>| {
         watch(&Event::Born { pid })?;
-        match &plan.id_map {
-            Some(map) if plan.maps_ids() => {
-                parent_step(plan, Step::MapIds, watch, || map.write(pid))
-            }
-            _ => Ok(()),
+        if let Some(map) = &plan.id_map
+            && plan.maps_ids()
+        {
+            parent_step(plan, Step::MapIds, watch, || map.write(pid))?;
         }
+        if plan.net_devices.is_empty() {
+            return Ok(());
+        }
+        parent_step(plan, Step::NetDevices, watch, || {
+            net_devices::hand_over(&plan.net_devices, pid)
+        })
     };
     parents.collect(Subject::Container(plan), child, prepare, watch)
 }

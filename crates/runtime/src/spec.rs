@@ -4,24 +4,95 @@
 //! here acts on therefore stands in [`unsupported`], and leaves it on the day it is built.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Spec};
+use oci_spec::runtime::{LinuxMemory, LinuxNamespaceType, Process, Spec};
+use serde_json::Value;
 
+use crate::capabilities;
 use crate::error::{Error, Result};
 
 /// Reads `config.json` from the folder `bundle`.
 pub fn load(bundle: &Path) -> Result<Spec> {
     let path = bundle.join("config.json");
     let text = std::fs::read(&path).map_err(|error| Error::of_io("read", &path, &error))?;
-    serde_json::from_slice(&text).map_err(|error| {
+    read(&text).map_err(|error| {
         Error::new(format!("{} is not a valid config.json: {error}", path.display()))
     })
+}
+
+/// Reads the text of a config.json, of any 1.x.
+pub fn read(text: &[u8]) -> serde_json::Result<Spec> {
+    let mut config: Value = serde_json::from_slice(text)?;
+    if let Some(process) = config.get_mut("process").filter(|process| !process.is_null()) {
+        correct_process(process);
+    }
+    for limit in config.pointer_mut("/linux/resources/hugepageLimits").into_iter().flat_map(each) {
+        // The type has 63 bits for it, and the kernel no page more.
+        if limit["limit"].as_u64().is_some_and(|bytes| bytes > i64::MAX as u64) {
+            limit["limit"] = i64::MAX.into();
+        }
+    }
+    // None of it is not a limit of 0.
+    if let Some(resources) = config.pointer_mut("/linux/resources").and_then(Value::as_object_mut)
+        && resources.get("pids").is_some_and(|pids| pids["limit"].is_null())
+    {
+        resources.remove("pids");
+    }
+    serde_json::from_value(config)
+}
+
+/// Reads the text of a process alone, as `exec` gets it from engines.
+pub fn read_process(text: &[u8]) -> serde_json::Result<Process> {
+    let mut process: Value = serde_json::from_slice(text)?;
+    correct_process(&mut process);
+    serde_json::from_value(process)
+}
+
+/// What oci-spec's types take otherwise than the specification and Go's have it: a user that is missing is
+/// root, a capability that nobody knows is a warning, and two flags of the scheduler are spelled differently.
+fn correct_process(process: &mut Value) {
+    if let Some(process) = process.as_object_mut()
+        && process.get("user").is_none_or(Value::is_null)
+    {
+        process.insert(String::from("user"), Value::Object(serde_json::Map::new()));
+    }
+    for set in process.get_mut("capabilities").and_then(Value::as_object_mut).into_iter().flatten()
+    {
+        if let Some(names) = set.1.as_array_mut() {
+            names.retain(|name| match name.as_str().map(capabilities::number) {
+                Some(Err(error)) => {
+                    tracing::warn!("{} is left out: {}", set.0, error.what);
+                    false
+                }
+                _ => true,
+            });
+        }
+    }
+    for flag in process.pointer_mut("/scheduler/flags").into_iter().flat_map(each) {
+        match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => *flag = "SCHED_RESET_ON_FORK".into(),
+            Some("SCHED_FLAG_DL_OVERRUN") => *flag = "SCHED_FLAG_D_L_OVERRUN".into(),
+            _ => {}
+        }
+    }
+}
+
+/// The members of a list.
+fn each(list: &mut Value) -> impl Iterator<Item = &mut Value> {
+    list.as_array_mut().into_iter().flatten()
 }
 
 /// Checks what every later part relies on.
 pub fn check(spec: &Spec) -> Result<()> {
     let missing = |field: &str| Error::new(format!("config.json: {field} is missing"));
+    if !matches!(spec.version().split('.').next(), Some("0" | "1")) {
+        return Err(Error::new(format!(
+            "config.json: ociVersion {:?} is not supported: minibox knows those before 2.0",
+            spec.version()
+        )));
+    }
     let process = spec.process().as_ref().ok_or_else(|| missing("process"))?;
     if process.args().as_ref().is_none_or(Vec::is_empty) {
         return Err(missing("process.args"));
@@ -39,6 +110,29 @@ pub fn check(spec: &Spec) -> Result<()> {
     if kinds.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(Error::new("config.json: linux.namespaces names one kind twice"));
     }
+    let mut maps = [linux.uid_mappings(), linux.gid_mappings()].into_iter().flatten();
+    if maps.any(|map| !map.is_empty()) && !has_namespace(spec, LinuxNamespaceType::User) {
+        return Err(Error::new(
+            "config.json: linux.uidMappings or gidMappings is set, and there is no user namespace in linux.namespaces",
+        ));
+    }
+    let moves_devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
+    if moves_devices && !has_other_namespace(spec, LinuxNamespaceType::Network) {
+        return Err(Error::new(
+            "config.json: linux.netDevices is set, and there is no network namespace of the container's own in linux.namespaces",
+        ));
+    }
+    let mut clocks = linux.time_offsets().iter().flat_map(HashMap::keys).peekable();
+    if clocks.peek().is_some() && !has_new_namespace(spec, LinuxNamespaceType::Time) {
+        return Err(Error::new(
+            "config.json: linux.timeOffsets is set, and there is no new time namespace in linux.namespaces",
+        ));
+    }
+    if let Some(clock) = clocks.find(|clock| !["monotonic", "boottime"].contains(&clock.as_str())) {
+        return Err(Error::new(format!(
+            "config.json: linux.timeOffsets: {clock:?} is neither monotonic nor boottime"
+        )));
+    }
     if let Some((field, owner)) = foreign(spec).first() {
         return Err(Error::new(format!(
             "config.json: {field} belongs to {owner}, which the container shares with others"
@@ -52,7 +146,7 @@ pub fn check(spec: &Spec) -> Result<()> {
     }
 }
 
-/// The fields that are set and that nothing acts on.
+/// The fields that are set and that nothing acts on; docs/spec-conformance.md says why.
 pub fn unsupported(spec: &Spec) -> Vec<String> {
     let mut fields = Vec::new();
     let mut say = |is_set: bool, field: &str| {
@@ -61,85 +155,43 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
         }
     };
     say(spec.hooks().is_some(), "hooks");
-    say(
-        spec.solaris().is_some()
-            || spec.windows().is_some()
-            || spec.vm().is_some()
-            || spec.zos().is_some(),
-        "a platform other than linux",
-    );
-    if let Some(process) = spec.process() {
-        say(process.scheduler().is_some(), "process.scheduler");
-        say(process.io_priority().is_some(), "process.ioPriority");
-        say(process.exec_cpu_affinity().is_some(), "process.execCPUAffinity");
-    }
+    say(spec.solaris().is_some(), "solaris");
+    say(spec.windows().is_some(), "windows");
+    say(spec.vm().is_some(), "vm");
+    say(spec.zos().is_some(), "zos");
     let Some(linux) = spec.linux() else {
         return fields;
     };
-    say(linux.net_devices().is_some(), "linux.netDevices");
-    say(linux.rootfs_propagation().is_some(), "linux.rootfsPropagation");
-    say(linux.mount_label().is_some(), "linux.mountLabel");
     say(linux.intel_rdt().is_some(), "linux.intelRdt");
-    say(linux.memory_policy().is_some(), "linux.memoryPolicy");
-    say(linux.personality().is_some(), "linux.personality");
-    say(linux.time_offsets().is_some(), "linux.timeOffsets");
-    for namespace in linux.namespaces().iter().flatten() {
-        let kind = namespace.typ();
-        let by_path = namespace.path().is_some() && kind == LinuxNamespaceType::Mount;
-        say(by_path, "joining a mnt namespace by path");
-        say(kind == LinuxNamespaceType::Time, "a time namespace");
-    }
+    let flags = linux.personality().as_ref().and_then(|personality| personality.flags().as_ref());
+    say(flags.is_some_and(|flags| !flags.is_empty()), "linux.personality.flags");
+    say(
+        !has_new_namespace(spec, LinuxNamespaceType::Mount),
+        "linux.namespaces without a new mount namespace",
+    );
     if let Some(resources) = linux.resources() {
+        let memory = resources.memory().as_ref();
         say(
-            resources.hugepage_limits().as_ref().is_some_and(|h| !h.is_empty()),
-            "linux.resources.hugepageLimits",
+            memory.and_then(LinuxMemory::use_hierarchy) == Some(false),
+            "linux.resources.memory.useHierarchy false",
         );
-        say(resources.network().is_some(), "linux.resources.network");
-        say(resources.rdma().is_some(), "linux.resources.rdma");
-        say(resources.unified().is_some(), "linux.resources.unified");
-        fields.extend(unsupported_limits(resources));
+        if let Some(io) = resources.block_io() {
+            say(io.leaf_weight().is_some_and(|w| w != 0), "linux.resources.blockIO.leafWeight");
+            let mut devices = io.weight_device().iter().flatten();
+            say(
+                devices.any(|device| device.leaf_weight().is_some_and(|weight| weight != 0)),
+                "linux.resources.blockIO.weightDevice.leafWeight",
+            );
+        }
     }
     fields
-}
-
-/// The same, of those limits that are acted on in part.
-fn unsupported_limits(resources: &LinuxResources) -> Vec<String> {
-    let mut found = Vec::new();
-    if let Some(memory) = resources.memory() {
-        #[allow(deprecated)] // Read to be refused.
-        let kernel = memory.kernel().is_some();
-        found.extend([
-            (kernel, "memory.kernel"),
-            (memory.kernel_tcp().is_some(), "memory.kernelTCP"),
-            (memory.swappiness().is_some(), "memory.swappiness"),
-            (memory.disable_oom_killer().is_some_and(|on| on), "memory.disableOOMKiller"),
-            (memory.use_hierarchy().is_some(), "memory.useHierarchy"),
-            (memory.check_before_update().is_some_and(|on| on), "memory.checkBeforeUpdate"),
-        ]);
-    }
-    if let Some(cpu) = resources.cpu() {
-        found.extend([
-            (cpu.burst().is_some(), "cpu.burst"),
-            (cpu.idle().is_some(), "cpu.idle"),
-            (cpu.realtime_period().is_some(), "cpu.realtimePeriod"),
-            (cpu.realtime_runtime().is_some(), "cpu.realtimeRuntime"),
-        ]);
-    }
-    if let Some(io) = resources.block_io() {
-        found.extend([
-            (io.leaf_weight().is_some(), "blockIO.leafWeight"),
-            (io.weight_device().as_ref().is_some_and(|d| !d.is_empty()), "blockIO.weightDevice"),
-        ]);
-    }
-    let set = found.into_iter().filter(|(is_set, _)| *is_set);
-    set.map(|(_, field)| format!("linux.resources.{field}")).collect()
 }
 
 /// What would be changed for others too, since the namespace it belongs to is not the container's own.
 fn foreign(spec: &Spec) -> Vec<(String, String)> {
     let mut fields = Vec::new();
     let mut say = |field: String, kind: Option<LinuxNamespaceType>| match kind {
-        Some(kind) if has_new_namespace(spec, kind) => {}
+        Some(kind) if has_other_namespace(spec, kind) => {}
         Some(kind) => fields.push((field, format!("the {kind} namespace"))),
         None => fields.push((field, String::from("the whole machine"))),
     };
@@ -156,17 +208,34 @@ fn foreign(spec: &Spec) -> Vec<(String, String)> {
     fields
 }
 
+/// The path of the kernel parameter `key` below /proc/sys: of what stands first, `.` or `/`, parts it, and the
+/// other stands for itself, sysctl(8).
+pub fn path_of_sysctl(key: &str) -> String {
+    if key.find('/').is_some_and(|slash| key.find('.').is_none_or(|dot| slash < dot)) {
+        return key.to_owned();
+    }
+    let other = |letter| match letter {
+        '.' => '/',
+        '/' => '.',
+        letter => letter,
+    };
+    key.chars().map(other).collect()
+}
+
 /// The kind of namespace that has its own copy of the kernel parameter `key`, where one has: the list of
 /// ipc_namespaces(7) and uts_namespaces(7), and all of `net` and `user`.
 pub fn owner_of_sysctl(key: &str) -> Option<LinuxNamespaceType> {
     const IPC: [&str; 8] =
         ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
-    let key = key.replace('/', ".");
-    match key.split_once('.')? {
+    let path = path_of_sysctl(key);
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return None;
+    }
+    match path.split_once('/')? {
         ("net", _) => Some(LinuxNamespaceType::Network),
         ("kernel", name) if IPC.contains(&name) => Some(LinuxNamespaceType::Ipc),
         ("kernel", "hostname" | "domainname") => Some(LinuxNamespaceType::Uts),
-        ("fs", name) if name.starts_with("mqueue.") => Some(LinuxNamespaceType::Ipc),
+        ("fs", name) if name.starts_with("mqueue/") => Some(LinuxNamespaceType::Ipc),
         ("user", _) => Some(LinuxNamespaceType::User),
         _ => None,
     }
@@ -176,6 +245,17 @@ pub fn owner_of_sysctl(key: &str) -> Option<LinuxNamespaceType> {
 pub fn has_namespace(spec: &Spec, kind: LinuxNamespaceType) -> bool {
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     namespaces.into_iter().flatten().any(|namespace| namespace.typ() == kind)
+}
+
+/// The same, and where it is joined by path, is it another than the caller's own?
+fn has_other_namespace(spec: &Spec, kind: LinuxNamespaceType) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let Some(found) = namespaces.into_iter().flatten().find(|n| n.typ() == kind) else {
+        return false;
+    };
+    let inode = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    let own = inode(Path::new(&format!("/proc/self/ns/{kind}")));
+    found.path().as_ref().is_none_or(|path| inode(path) != own)
 }
 
 /// Does the container get a new namespace of this kind, rather than share one that exists?
@@ -191,34 +271,78 @@ mod tests {
 
     fn spec(extra: &str) -> Spec {
         let text = format!(
-            r#"{{"ociVersion":"1.2.0","root":{{"path":"/r"}},"process":{{"user":{{"uid":0,"gid":0}},"args":["a"],"cwd":"/"}},"linux":{{{extra}}}}}"#
+            r#"{{"ociVersion":"1.2.0","root":{{"path":"/r"}},"process":{{"args":["a"],"cwd":"/"}},"linux":{{"namespaces":[{{"type":"mount"}}]{extra}}}}}"#
         );
-        serde_json::from_str(&text).unwrap()
+        read(text.as_bytes()).unwrap()
     }
 
     #[test]
     fn what_is_not_done_is_refused_by_name() {
         assert!(check(&spec("")).is_ok());
         for (field, name) in [
-            (r#""personality":{"domain":"LINUX32"}"#, "linux.personality"),
-            (r#""resources":{"memory":{"kernel":1}}"#, "linux.resources.memory.kernel"),
-            (r#""resources":{"memory":{"swappiness":0}}"#, "linux.resources.memory.swappiness"),
-            (r#""resources":{"cpu":{"idle":1}}"#, "linux.resources.cpu.idle"),
-            (r#""resources":{"blockIO":{"leafWeight":10}}"#, "linux.resources.blockIO.leafWeight"),
             (
-                r#""namespaces":[{"type":"mount","path":"/proc/1/ns/mnt"}]"#,
-                "joining a mnt namespace by path",
+                r#","resources":{"memory":{"useHierarchy":false}}"#,
+                "linux.resources.memory.useHierarchy",
             ),
-            (r#""namespaces":[{"type":"uts"},{"type":"uts","path":"/x"}]"#, "one kind twice"),
-            (r#""sysctl":{"net.ipv4.ip_forward":"1"}"#, "sysctl net.ipv4.ip_forward belongs to"),
-            (
-                r#""namespaces":[{"type":"ipc","path":"/x"}],"sysctl":{"kernel.sem":"1"}"#,
-                "belongs to the ipc namespace",
-            ),
-            (r#""sysctl":{"vm.swappiness":"1"}"#, "belongs to the whole machine"),
+            (r#","resources":{"blockIO":{"leafWeight":10}}"#, "linux.resources.blockIO.leafWeight"),
+            (r#","sysctl":{"net.ipv4.ip_forward":"1"}"#, "sysctl net.ipv4.ip_forward belongs to"),
+            (r#","sysctl":{"vm.swappiness":"1"}"#, "belongs to the whole machine"),
         ] {
             let error = check(&spec(field)).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn kernel_parameters_are_spelled_in_two_ways() {
+        for (key, path, owner) in [
+            ("net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter", Some("net")),
+            ("net/ipv4/conf/eth0.100/rp_filter", "net/ipv4/conf/eth0.100/rp_filter", Some("net")),
+            ("kernel.shmmax", "kernel/shmmax", Some("ipc")),
+            ("fs.mqueue.msg_max", "fs/mqueue/msg_max", Some("ipc")),
+            ("net/../kernel/core_pattern", "net/../kernel/core_pattern", None),
+            ("kernel.core_pattern", "kernel/core_pattern", None),
+        ] {
+            assert_eq!(path_of_sysctl(key), path);
+            let owner_of = owner_of_sysctl(key).map(|kind| kind.to_string());
+            assert_eq!(owner_of.as_deref(), owner, "{key}");
+        }
+    }
+
+    #[test]
+    fn namespaces_are_named_once_and_mounts_have_their_own() {
+        for (namespaces, name) in [
+            ("", "without a new mount namespace"),
+            (r#"{"type":"mount","path":"/proc/1/ns/mnt"}"#, "without a new mount namespace"),
+            (r#"{"type":"mount"},{"type":"uts"},{"type":"uts","path":"/x"}"#, "one kind twice"),
+        ] {
+            let text = format!(
+                r#"{{"ociVersion":"1.0.2-dev","root":{{"path":"/r"}},"process":{{"args":["a"],"cwd":"/"}},"linux":{{"namespaces":[{namespaces}]}}}}"#
+            );
+            let error = check(&read(text.as_bytes()).unwrap()).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_go_reads_is_read() {
+        let text = r#"{"ociVersion":"1.0.2-dev","future":{"field":1},"process":{"user":null,"args":["a"],"cwd":"/",
+            "capabilities":{"bounding":["CAP_CHOWN","CAP_OF_TOMORROW"],"ambient":null},
+            "scheduler":{"policy":"SCHED_OTHER","flags":["SCHED_FLAG_RESET_ON_FORK","SCHED_FLAG_DL_OVERRUN"]}},
+            "linux":{"resources":{"pids":{},"hugepageLimits":[{"pageSize":"2MB","limit":18446744073709551615}]}}}"#;
+        let spec = read(text.as_bytes()).unwrap();
+        let process = spec.process().as_ref().unwrap();
+        assert_eq!(process.user().uid(), 0);
+        assert_eq!(process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap().len(), 1);
+        assert_eq!(process.scheduler().as_ref().unwrap().flags().as_ref().unwrap().len(), 2);
+        let resources = spec.linux().as_ref().unwrap().resources().as_ref().unwrap();
+        assert!(resources.pids().is_none());
+        assert_eq!(resources.hugepage_limits().as_ref().unwrap()[0].limit(), i64::MAX);
+        // What one has written is read again.
+        let again = serde_json::to_vec(&spec).unwrap();
+        assert_eq!(read(&again).unwrap(), spec);
+        let mut later = spec.clone();
+        later.set_version(String::from("2.0.0"));
+        assert!(check(&later).unwrap_err().to_string().contains("ociVersion \"2.0.0\""));
     }
 }

@@ -83,6 +83,11 @@ steps! {
         "A new user namespace knows no ids: until this is written everyone inside is nobody. Only the parent may map more than one id."
         "user_namespaces(7), newuidmap(1)"
         [EPERM => "the ids are not this user's to map: see /etc/subuid and /etc/subgid", EINVAL => "the map overlaps itself or names an id the caller does not have"]
+    NetDevices "net-devices" Parent
+        "move network devices into the container"
+        "A device of the host's belongs to one network namespace at a time, and only who rules the one it leaves may send it away. Its addresses do not travel with it, so they are given to it anew."
+        "rtnetlink(7), network_namespaces(7)"
+        [ENODEV => "this host has no network device of that name", EEXIST => "the container has a device of that name already", EPERM => "only root of the host may give its devices away", EINVAL => "the kernel does not let this kind of device leave its namespace", EOPNOTSUPP => "the kernel does not let this kind of device leave its namespace"]
     Release "release" Child
         "wait until the parent has finished its part"
         "The child may go on only once its ids mean something. From here on it dies with its parent where nobody else would look after it."
@@ -113,6 +118,11 @@ steps! {
         "The process moves itself, since a process may always move itself cheaply. The cgroup namespace comes after, because its root is wherever the process is when it is made."
         "cgroups(7), cgroup_namespaces(7)"
         [ENOSPC => "the cpuset of the parent cgroup is empty", EBUSY => "the cgroup hands controllers down and so takes no processes"]
+    TimeNamespace "time-namespace" Child
+        "take clocks of its own"
+        "A time namespace: how long the machine has been up may be counted from elsewhere. Its offsets can be written only until somebody is in it, so it is made first, then they are written, then it is entered; by the host's /proc, and before the ids change."
+        "time_namespaces(7), unshare(2), setns(2)"
+        [EPERM => "making one needs root or a user namespace, and offsets CAP_SYS_TIME there", EACCES => "offsets need CAP_SYS_TIME", ERANGE => "the clock would stand before the machine's start, or too far in the future", EINVAL => "this kernel has no time namespaces", ENOENT => "this kernel has no time namespaces"]
     Join "join" Child
         "join namespaces of another container"
         "`exec` takes this one step instead of making anything, and a container that shares a namespace takes it for that one: every later step then happens inside. Hidden from ptrace(2) first, since processes in there can see it from here on. Where a user namespace is joined, or a container shares any, a process in between does it, first of all."
@@ -125,7 +135,7 @@ steps! {
         [EINVAL => "id 0 is not in the map"]
     PrivateMounts "private-mounts" Child
         "cut the mounts off from the host's"
-        "The mount namespace is a copy, but shared mounts would still pass changes on in both directions. It comes before the first mount, and pivot_root(2) demands it."
+        "The mount namespace is a copy, but shared mounts would still pass changes on in both directions. It comes before the first mount, and pivot_root(2) demands it. They still hear of the host's, for volumes that are meant to."
         "mount_namespaces(7), mount_setattr(2)"
         [ENOSYS => "this kernel is older than Linux 5.12, which minibox needs"]
     TakeRoot "take-root" Child
@@ -179,10 +189,15 @@ steps! {
         "proc(5), mount_setattr(2)"
         []
     ReadonlyRoot "readonly-root" Child
-        "make the root read-only"
-        "Last of the mounts: until here places to mount on may have to be made."
+        "make the root read-only, or shared"
+        "Last of the mounts: until here places to mount on may have to be made, and what is attached to a shared mount would be shared too."
         "mount_setattr(2)"
         []
+    Scheduling "scheduling" Child
+        "set how the kernel runs it"
+        "Its scheduler, its turn at the disk, the memory it is given and the machine it sees. Before the ids change, since a better place than the caller's needs privilege."
+        "sched_setattr(2), ioprio_set(2), set_mempolicy(2), personality(2)"
+        [EPERM => "a better place than the caller's needs CAP_SYS_NICE; a real-time one also a cgroup with real-time left to give", EINVAL => "the kernel refuses these values, or one that belongs to another policy", EBUSY => "the processors have no such time left"]
     Rlimits "rlimits" Child
         "set resource limits of the process"
         "Before the ids change, since raising a hard limit needs privilege."

@@ -19,12 +19,14 @@ pub struct Fault {
     pub call: &'static str,
     /// Why the kernel refused.
     pub errno: Errno,
+    /// Which of several, where the call was one of many.
+    pub item: u16,
 }
 
 impl Fault {
     /// A fault that our own check found, reported as if `call` had returned `errno`.
     pub const fn new(call: &'static str, errno: Errno) -> Fault {
-        Fault { call, errno }
+        Fault { call, errno, item: 0 }
     }
 }
 
@@ -251,6 +253,9 @@ pub fn namespace_kind(fd: RawFd) -> Sys<c_int> {
         .map(|kind| kind as c_int)
 }
 
+/// The flag of time namespaces, clone(2); libc has none for every C library.
+pub const CLONE_NEWTIME: c_int = 0x80;
+
 /// setns(2).
 pub fn setns(fd: RawFd, flags: c_int) -> Sys<()> {
     syscall!("setns", libc::SYS_setns, fd, flags).map(drop)
@@ -434,6 +439,92 @@ pub fn setrlimit(resource: u32, soft: u64, hard: u64) -> Sys<()> {
     let limit = [soft, hard];
     syscall!("prlimit", libc::SYS_prlimit64, 0, resource, &raw const limit, std::ptr::null::<u8>())
         .map(drop)
+}
+
+/// Some of the numbers below [`NumberSet::END`], as the kernel wants sets of processors and of memory nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NumberSet([u64; NumberSet::END / 64]);
+
+impl NumberSet {
+    /// The first number that does not fit.
+    pub const END: usize = 1024;
+
+    /// Adds one, which is below the end.
+    pub fn add(&mut self, number: usize) {
+        self.0[number / 64] |= 1 << (number % 64);
+    }
+
+    /// Is it in the set?
+    pub fn has(&self, number: usize) -> bool {
+        self.0[number / 64] & (1 << (number % 64)) != 0
+    }
+}
+
+/// sched_setaffinity(2) of the calling process.
+pub fn sched_setaffinity(processors: &NumberSet) -> Sys<()> {
+    let (size, set) = (size_of::<NumberSet>(), processors.0.as_ptr());
+    syscall!("sched_setaffinity", libc::SYS_sched_setaffinity, 0, size, set).map(drop)
+}
+
+/// `struct sched_attr` of linux/sched/types.h, but for its size.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SchedAttr {
+    /// SCHED_*.
+    pub policy: u32,
+    /// SCHED_FLAG_*.
+    pub flags: u64,
+    /// -20 to 19.
+    pub nice: i32,
+    /// 1 to 99, of SCHED_FIFO and SCHED_RR.
+    pub priority: u32,
+    /// Nanoseconds, of SCHED_DEADLINE.
+    pub runtime: u64,
+    /// The same.
+    pub deadline: u64,
+    /// The same.
+    pub period: u64,
+}
+
+/// sched_setattr(2) of the calling process.
+pub fn sched_setattr(attr: &SchedAttr) -> Sys<()> {
+    #[repr(C)]
+    struct Kernels {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        times: [u64; 3],
+    }
+    let kernels = Kernels {
+        size: size_of::<Kernels>() as u32,
+        policy: attr.policy,
+        flags: attr.flags,
+        nice: attr.nice,
+        priority: attr.priority,
+        times: [attr.runtime, attr.deadline, attr.period],
+    };
+    syscall!("sched_setattr", libc::SYS_sched_setattr, 0, &raw const kernels, 0).map(drop)
+}
+
+/// ioprio_set(2) of the calling process: class and level in one number.
+pub fn ioprio_set(priority: u32) -> Sys<()> {
+    const WHO_PROCESS: c_int = 1;
+    syscall!("ioprio_set", libc::SYS_ioprio_set, WHO_PROCESS, 0, priority).map(drop)
+}
+
+/// set_mempolicy(2): `mode` is one of MPOL_* with MPOL_F_* flags.
+pub fn set_mempolicy(mode: u32, nodes: &NumberSet) -> Sys<()> {
+    let nothing = *nodes == NumberSet::default();
+    let mask = if nothing { std::ptr::null() } else { nodes.0.as_ptr() };
+    // The kernel looks at one bit less than it is told of.
+    let count = if nothing { 0 } else { NumberSet::END + 1 };
+    syscall!("set_mempolicy", libc::SYS_set_mempolicy, mode, mask, count).map(drop)
+}
+
+/// personality(2): PER_LINUX or PER_LINUX32.
+pub fn personality(domain: u64) -> Sys<()> {
+    syscall!("personality", libc::SYS_personality, domain).map(drop)
 }
 
 /// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING` with a new anonymous keyring.
@@ -747,6 +838,24 @@ pub struct Stat {
     pub mode: u32,
     /// Device number of a device node.
     pub rdev: u64,
+    /// Owner.
+    pub uid: uid_t,
+    /// Group.
+    pub gid: gid_t,
+    /// Seconds and nanoseconds of the last access and the last change.
+    pub times: [(i64, i64); 2],
+}
+
+impl Stat {
+    fn of(stat: &libc::stat) -> Stat {
+        Stat {
+            mode: stat.st_mode,
+            rdev: stat.st_rdev,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            times: [(stat.st_atime, stat.st_atime_nsec), (stat.st_mtime, stat.st_mtime_nsec)],
+        }
+    }
 }
 
 /// fstat(2).
@@ -756,7 +865,89 @@ pub fn fstat(fd: RawFd) -> Sys<Stat> {
     // SAFETY: writes one stat structure that lives here.
     let ret = unsafe { libc::fstat(fd, &raw mut stat) };
     check("fstat", c_long::from(ret))?;
-    Ok(Stat { mode: stat.st_mode, rdev: stat.st_rdev })
+    Ok(Stat::of(&stat))
+}
+
+/// fstatat(2) with `AT_SYMLINK_NOFOLLOW`.
+pub fn fstatat(dir: RawFd, path: &CStr) -> Sys<Stat> {
+    // SAFETY: stat is plain integers and filled by the kernel.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: reads a terminated string and writes one stat structure that lives here.
+    let ret = unsafe { libc::fstatat(dir, path.as_ptr(), &raw mut stat, flags) };
+    check("fstatat", c_long::from(ret))?;
+    Ok(Stat::of(&stat))
+}
+
+/// fchmod(2).
+pub fn fchmod(fd: RawFd, mode: u32) -> Sys<()> {
+    syscall!("fchmod", libc::SYS_fchmod, fd, mode).map(drop)
+}
+
+/// fchmodat(2); follows a link.
+pub fn fchmodat(dir: RawFd, path: &CStr, mode: u32) -> Sys<()> {
+    syscall!("fchmodat", libc::SYS_fchmodat, dir, path.as_ptr(), mode).map(drop)
+}
+
+/// utimensat(2) with `AT_SYMLINK_NOFOLLOW`; seconds and nanoseconds of access and change.
+pub fn utimensat(dir: RawFd, path: &CStr, times: [(i64, i64); 2]) -> Sys<()> {
+    let times = times.map(|(tv_sec, tv_nsec)| libc::timespec { tv_sec, tv_nsec });
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    syscall!("utimensat", libc::SYS_utimensat, dir, path.as_ptr(), times.as_ptr(), flags).map(drop)
+}
+
+/// readlinkat(2) into `buffer`, which must have room for one byte more.
+pub fn readlinkat<'a>(dir: RawFd, path: &CStr, buffer: &'a mut [u8]) -> Sys<&'a CStr> {
+    let (room, start) = (buffer.len() - 1, buffer.as_mut_ptr());
+    let length = syscall!("readlinkat", libc::SYS_readlinkat, dir, path.as_ptr(), start, room)?;
+    buffer[length as usize] = 0;
+    CStr::from_bytes_until_nul(buffer).map_err(|_| Fault::new("readlinkat", Errno::EINVAL))
+}
+
+/// sendfile(2) from where `from` stands; 0 at its end.
+pub fn sendfile(to: RawFd, from: RawFd, count: usize) -> Sys<usize> {
+    let null = std::ptr::null::<u8>();
+    syscall!("sendfile", libc::SYS_sendfile, to, from, null, count).map(|n| n as usize)
+}
+
+/// Some entries of a folder, getdents64(2).
+#[derive(Debug)]
+pub struct Entries {
+    /// `struct linux_dirent64`, one after the other.
+    bytes: [u64; 512],
+    filled: usize,
+}
+
+impl Entries {
+    /// None yet.
+    #[allow(clippy::new_without_default)] // 4 KiB that are made in one place.
+    pub fn new() -> Entries {
+        Entries { bytes: [0; 512], filled: 0 }
+    }
+
+    /// Reads the next ones; 0 at the end.
+    pub fn read(&mut self, folder: RawFd) -> Sys<usize> {
+        let (start, room) = (self.bytes.as_mut_ptr(), size_of_val(&self.bytes));
+        let read = syscall!("getdents64", libc::SYS_getdents64, folder, start, room)?;
+        self.filled = read as usize;
+        Ok(self.filled)
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &CStr> {
+        // SAFETY: the array lives as long as the slice, and any bytes are bytes.
+        let bytes = unsafe {
+            std::slice::from_raw_parts(self.bytes.as_ptr().cast::<u8>(), size_of_val(&self.bytes))
+        };
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            // d_ino and d_off, 8 bytes each, d_reclen, d_type, then the name.
+            let entry = bytes.get(at..self.filled)?;
+            let length = u16::from_ne_bytes([*entry.get(16)?, *entry.get(17)?]);
+            at += usize::from(length.max(1));
+            CStr::from_bytes_until_nul(entry.get(19..)?).ok()
+        })
+    }
 }
 
 /// faccessat(2) with `F_OK`: does `path` exist?

@@ -18,7 +18,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use crate::error::{Error, Result};
 use crate::idmap::IdMap;
-use crate::init::{become_root, make_private, pivot, take_root};
+use crate::init::{become_root, pivot, take_root, tell_nobody};
 use crate::mounts::{self, MountPlan};
 use crate::plan::{Choices, Layer, RootPlan, foreign_namespaces, plan_root};
 use crate::spec;
@@ -156,7 +156,7 @@ fn mount(root: &RootPlan, mounts: &[MountPlan], readonly: bool) -> Result<()> {
         let what = format!("cannot mount the root filesystem {}", root.path.display());
         done.map_err(|fault| Error::of_fault(what, fault))
     };
-    let top = of_root(make_private().and_then(|()| take_root(root)))?;
+    let top = of_root(tell_nobody().and_then(|()| take_root(root)))?;
     let of_mount = |mount: &MountPlan, fault| {
         let place = mount.place.path.to_string_lossy().into_owned();
         Error::of_fault(format!("cannot mount the volume on {place}"), fault)

@@ -125,6 +125,27 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Gives version 2's folder, and those of its files that are meant for it, to `uid`: a container that may
+    /// write its cgroup filesystem then makes cgroups below its own. runtime-spec, "Cgroup ownership".
+    pub fn give_to(&self, uid: u32) -> Result<()> {
+        let Some(folder) = self.unified_folder() else { return Ok(()) };
+        let listed = fs::read_to_string("/sys/kernel/cgroup/delegate");
+        let files = listed.unwrap_or_else(|_| {
+            String::from("cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n")
+        });
+        for path in std::iter::once(folder.to_owned()).chain(files.lines().map(|f| folder.join(f)))
+        {
+            match std::os::unix::fs::chown(&path, Some(uid), None) {
+                // Which of them there are depends on the controllers.
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(Error::of_io("change the owner of", &path, &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn folder_of(&self, controller: &str) -> Option<&PathBuf> {
         let has = |h: &Hierarchy| self.unified || h.controllers.iter().any(|c| c == controller);
         self.folders.iter().find(|(h, _)| has(h)).map(|(_, folder)| folder)
@@ -219,7 +240,7 @@ fn hand_down_controllers(mount: &Path, path: &str) {
         let given = fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap_or_default();
         let given: Vec<&str> = given.split_whitespace().collect();
         // Those that limits or figures are asked of; the rest is systemd's or nobody's.
-        let wanted = ["cpu", "cpuset", "io", "memory", "pids"];
+        let wanted = ["cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma"];
         let offered = offered.split_whitespace().filter(|c| wanted.contains(c));
         for controller in offered.filter(|c| !given.contains(c)) {
             let _ = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
@@ -308,5 +329,26 @@ mod tests {
     #[test]
     fn a_path_cannot_climb_out() {
         assert!(Cgroup::at(&Layout::parse(HYBRID), "/a/../../b").is_err());
+    }
+
+    #[test]
+    fn files_of_version_2_are_given_away() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout { v1: Vec::new(), v2: Some(folder.path().to_owned()) };
+        let cgroup = Cgroup::at(&layout, "some").unwrap();
+        let path = folder.path().join("some");
+        fs::create_dir(&path).unwrap();
+        for file in ["cgroup.procs", "memory.max"] {
+            fs::write(path.join(file), "").unwrap();
+        }
+        let own = fs::metadata(&path).unwrap().uid();
+        if own != 0 {
+            return; // Only root gives anything away.
+        }
+        cgroup.give_to(1234).unwrap();
+        let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+        assert_eq!((owner(&path), owner(&path.join("cgroup.procs"))), (1234, 1234));
+        assert_eq!(owner(&path.join("memory.max")), own);
     }
 }

@@ -5,14 +5,17 @@
 //! other scales, and the translations stand here.
 
 use nix::errno::Errno;
-use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
+use oci_spec::runtime::{
+    LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, LinuxResources, LinuxThrottleDevice,
+};
 
 use super::folders::Cgroup;
 use crate::error::{Error, Result};
 
 impl Cgroup {
     /// Writes the limits that `resources` names, and leaves the others as they are: for a new cgroup and
-    /// for one in use. Units are bytes, microseconds and processes; -1 is no limit.
+    /// for one in use. Units are bytes, microseconds and processes; -1 is no limit, and 0, but for
+    /// processes, or an empty list says nothing, as with runc.
     pub fn limit(&self, resources: &LinuxResources) -> Result<()> {
         if let Some(pids) = resources.pids() {
             self.write("pids", "pids.max", &number(pids.limit()))?;
@@ -23,13 +26,43 @@ impl Cgroup {
         if let Some(cpu) = resources.cpu() {
             self.limit_cpu(cpu)?;
         }
-        resources.block_io().as_ref().map_or(Ok(()), |io| self.limit_io(io))
+        if let Some(io) = resources.block_io() {
+            self.limit_io(io)?;
+        }
+        for limit in resources.hugepage_limits().iter().flatten() {
+            self.limit_huge_pages(limit.page_size(), limit.limit())?;
+        }
+        if let Some(network) = resources.network() {
+            self.mark_packets(network)?;
+        }
+        for (device, limit) in resources.rdma().iter().flatten() {
+            let word = |name, value: Option<u32>| value.map(|value| format!(" {name}={value}"));
+            let handles = word("hca_handle", limit.hca_handles());
+            let objects = word("hca_object", limit.hca_objects());
+            let words = [handles, objects].into_iter().flatten().collect::<String>();
+            self.write("rdma", "rdma.max", &format!("{device}{words}"))?;
+        }
+        resources.unified().iter().flatten().try_for_each(|(file, text)| self.set(file, text))
+    }
+
+    /// One entry of `unified`: a file of version 2 and its lines, each of which the kernel wants in a call.
+    fn set(&self, file: &str, text: &str) -> Result<()> {
+        if !self.unified {
+            return Err(only("unified", 2));
+        }
+        let Some((controller, _)) = file.split_once('.').filter(|_| !file.contains('/')) else {
+            return Err(Error::new(format!(
+                "config.json: linux.resources.unified: {file:?} is no CONTROLLER.FILE"
+            )));
+        };
+        text.lines().try_for_each(|line| self.write(controller, file, line))
     }
 
     fn limit_memory(&self, memory: &LinuxMemory) -> Result<()> {
-        let limit = memory.limit();
+        let limit = set(memory.limit());
+        let reservation = set(memory.reservation());
         // Without a word about swap, memory without limit is swap without limit too.
-        let both = memory.swap().or(limit.filter(|limit| *limit < 0));
+        let both = set(memory.swap()).or(limit.filter(|limit| *limit < 0));
         if let (Some(limit), Some(both)) = (limit, both)
             && 0 <= both
             && both < limit
@@ -40,6 +73,17 @@ impl Cgroup {
             return Err(Error::new(what));
         }
         if self.unified {
+            for (is_set, field) in [
+                (memory.swappiness().is_some(), "memory.swappiness"),
+                (memory.disable_oom_killer() == Some(true), "memory.disableOOMKiller"),
+            ] {
+                if is_set {
+                    return Err(only(field, 1));
+                }
+            }
+            if memory.check_before_update() == Some(true) {
+                self.check_usage(limit, both)?;
+            }
             if let Some(both) = both {
                 // Version 2 counts swap alone.
                 let memory = limit.or_else(|| self.memory_limit().map(|bytes| bytes as i64));
@@ -49,7 +93,7 @@ impl Cgroup {
             if let Some(limit) = limit {
                 self.write("memory", "memory.max", &number(limit))?;
             }
-            if let Some(low) = memory.reservation() {
+            if let Some(low) = reservation {
                 self.write("memory", "memory.low", &number(low))?;
             }
             return Ok(());
@@ -68,10 +112,29 @@ impl Cgroup {
             write_limit()?;
             write_both()?;
         }
-        if let Some(low) = memory.reservation() {
+        if let Some(low) = reservation {
             self.write("memory", "memory.soft_limit_in_bytes", &low.to_string())?;
         }
+        if let Some(swappiness) = memory.swappiness() {
+            self.write("memory", "memory.swappiness", &swappiness.to_string())?;
+        }
+        if memory.disable_oom_killer() == Some(true) {
+            self.write("memory", "memory.oom_control", "1")?;
+        }
         Ok(())
+    }
+
+    /// Version 2 would make room for a limit below what is used, and kill for it; version 1 refuses itself.
+    fn check_usage(&self, limit: Option<i64>, both: Option<i64>) -> Result<()> {
+        let usage = self.read("memory", "memory.current").and_then(|text| text.parse::<i64>().ok());
+        let Some(usage) = usage else { return Ok(()) };
+        match [limit, both].into_iter().flatten().find(|limit| (0..=usage).contains(limit)) {
+            Some(limit) => {
+                Err(Error::new(format!("the memory limit {limit} is below what is used, {usage}"))
+                    .errno(Errno::EBUSY))
+            }
+            None => Ok(()),
+        }
     }
 
     fn write_memory_v1(&self, limit: i64) -> Result<()> {
@@ -85,57 +148,98 @@ impl Cgroup {
     }
 
     fn limit_cpu(&self, cpu: &LinuxCpu) -> Result<()> {
-        if let Some(shares) = cpu.shares() {
+        let shares = cpu.shares().filter(|shares| *shares != 0);
+        if let (Some(_), Some(_)) = (shares, cpu.idle()) {
+            // An idle cgroup takes no weight.
+            self.write("cpu", "cpu.idle", "0")?;
+        }
+        if let Some(shares) = shares {
             if self.unified {
                 self.write("cpu", "cpu.weight", &weight_of_shares(shares).to_string())?;
             } else {
                 self.write("cpu", "cpu.shares", &shares.to_string())?;
             }
         }
-        let (quota, period) = (cpu.quota(), cpu.period());
+        if let Some(idle) = cpu.idle() {
+            self.write("cpu", "cpu.idle", &idle.to_string())?;
+        }
+        // A burst is never above the quota, so the greater of old and new quota must stand when it is set.
+        let write_burst = || {
+            let file = if self.unified { "cpu.max.burst" } else { "cpu.cfs_burst_us" };
+            cpu.burst().map_or(Ok(()), |burst| self.write("cpu", file, &burst.to_string()))
+        };
+        let is_written = write_burst().is_ok();
+        self.limit_cpu_time(set(cpu.quota()), cpu.period().filter(|period| *period != 0))?;
+        if !is_written {
+            write_burst()?;
+        }
+        self.limit_realtime(cpu)?;
+        if let Some(cpus) = cpu.cpus().as_deref().filter(|list| !list.is_empty()) {
+            self.write("cpuset", "cpuset.cpus", cpus)?;
+        }
+        if let Some(mems) = cpu.mems().as_deref().filter(|list| !list.is_empty()) {
+            self.write("cpuset", "cpuset.mems", mems)?;
+        }
+        Ok(())
+    }
+
+    fn limit_cpu_time(&self, quota: Option<i64>, period: Option<u64>) -> Result<()> {
         if self.unified && (quota.is_some() || period.is_some()) {
             // One file for both: what is not named stays.
             let now = self.read("cpu", "cpu.max").unwrap_or_default();
             let (old_quota, old_period) = now.split_once(' ').unwrap_or(("max", "100000"));
             let quota = quota.map_or(old_quota.to_owned(), number);
             let period = period.map_or(old_period.to_owned(), |period| period.to_string());
-            self.write("cpu", "cpu.max", &format!("{quota} {period}"))?;
-        } else {
-            if quota.is_some() && period.is_some() {
-                // The old quota might be too much for the new period, by a limit of the parent cgroup's.
-                self.write("cpu", "cpu.cfs_quota_us", "-1")?;
-            }
-            if let Some(period) = period {
-                self.write("cpu", "cpu.cfs_period_us", &period.to_string())?;
-            }
-            if let Some(quota) = quota {
-                self.write("cpu", "cpu.cfs_quota_us", &quota.to_string())?;
-            }
+            return self.write("cpu", "cpu.max", &format!("{quota} {period}"));
         }
-        if let Some(cpus) = cpu.cpus() {
-            self.write("cpuset", "cpuset.cpus", cpus)?;
+        if quota.is_some() && period.is_some() {
+            // The old quota might be too much for the new period, by a limit of the parent cgroup's.
+            self.write("cpu", "cpu.cfs_quota_us", "-1")?;
         }
-        if let Some(mems) = cpu.mems() {
-            self.write("cpuset", "cpuset.mems", mems)?;
+        if let Some(period) = period {
+            self.write("cpu", "cpu.cfs_period_us", &period.to_string())?;
+        }
+        if let Some(quota) = quota {
+            self.write("cpu", "cpu.cfs_quota_us", &quota.to_string())?;
         }
         Ok(())
     }
 
+    /// Version 2 has no such limit.
+    fn limit_realtime(&self, cpu: &LinuxCpu) -> Result<()> {
+        let runtime = set(cpu.realtime_runtime());
+        let period = cpu.realtime_period().filter(|period| *period != 0);
+        for (is_set, field) in
+            [(runtime.is_some(), "cpu.realtimeRuntime"), (period.is_some(), "cpu.realtimePeriod")]
+        {
+            if is_set && self.unified {
+                return Err(only(field, 1));
+            }
+        }
+        // The old runtime may be more than the new period has.
+        let write_period = || {
+            period
+                .map_or(Ok(()), |period| self.write("cpu", "cpu.rt_period_us", &period.to_string()))
+        };
+        let is_written = write_period().is_ok();
+        if let Some(runtime) = runtime {
+            self.write("cpu", "cpu.rt_runtime_us", &runtime.to_string())?;
+        }
+        if is_written { Ok(()) } else { write_period() }
+    }
+
     fn limit_io(&self, io: &LinuxBlockIo) -> Result<()> {
         let controller = if self.unified { "io" } else { "blkio" };
-        if let Some(weight) = io.weight() {
-            let weight = u64::from(weight);
-            let files = if self.unified {
-                [("io.bfq.weight", weight), ("io.weight", weight_of_io(weight))]
-            } else {
-                [("blkio.weight", weight), ("blkio.bfq.weight", weight)]
-            };
-            let Some((file, weight)) = files.iter().find(|(file, _)| self.has(controller, file))
-            else {
-                return Err(Error::new("cannot weigh I/O: no I/O scheduler of this kernel does")
-                    .hint("the one that does is bfq: `modprobe bfq`"));
-            };
+        if let Some(weight) = io.weight().filter(|weight| *weight != 0) {
+            let (file, weight) = self.io_weight(weight)?;
             self.write(controller, file, &weight.to_string())?;
+        }
+        for device in io.weight_device().iter().flatten() {
+            let Some(weight) = device.weight().filter(|weight| *weight != 0) else { continue };
+            let (file, weight) = self.io_weight(weight)?;
+            let file = if self.unified { file.to_owned() } else { format!("{file}_device") };
+            let (major, minor) = (device.major(), device.minor());
+            self.write(controller, &file, &format!("{major}:{minor} {weight}"))?;
         }
         let lists: [(&Option<Vec<LinuxThrottleDevice>>, &str, &str); 4] = [
             (io.throttle_read_bps_device(), "blkio.throttle.read_bps_device", "rbps="),
@@ -151,6 +255,52 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+
+    /// The file that takes a `blkio.weight`, and what it is there.
+    fn io_weight(&self, weight: u16) -> Result<(&'static str, u64)> {
+        let weight = u64::from(weight);
+        let (controller, files) = if self.unified {
+            ("io", [("io.bfq.weight", weight), ("io.weight", weight_of_io(weight))])
+        } else {
+            ("blkio", [("blkio.weight", weight), ("blkio.bfq.weight", weight)])
+        };
+        files.into_iter().find(|(file, _)| self.has(controller, file)).ok_or_else(|| {
+            Error::new("cannot weigh I/O: no I/O scheduler of this kernel does")
+                .hint("the one that does is bfq: `modprobe bfq`")
+        })
+    }
+
+    /// What is reserved and what is used: the kernel counts both, reservations since 5.7.
+    fn limit_huge_pages(&self, size: &str, limit: i64) -> Result<()> {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !size
+            .strip_suffix('B')
+            .and_then(|s| s.strip_suffix(['K', 'M', 'G']))
+            .is_some_and(is_number)
+        {
+            return Err(Error::new(format!(
+                "config.json: linux.resources.hugepageLimits: {size:?} is no size such as 64KB, 2MB, 1GB"
+            )));
+        }
+        let name = if self.unified { "max" } else { "limit_in_bytes" };
+        self.write("hugetlb", &format!("hugetlb.{size}.{name}"), &limit.to_string())?;
+        self.write_if_there("hugetlb", &format!("hugetlb.{size}.rsvd.{name}"), &limit.to_string())
+    }
+
+    fn mark_packets(&self, network: &LinuxNetwork) -> Result<()> {
+        let class = network.class_id().filter(|class| *class != 0);
+        let priorities = network.priorities().as_deref().unwrap_or_default();
+        if self.unified && (class.is_some() || !priorities.is_empty()) {
+            return Err(only("network", 1));
+        }
+        if let Some(class) = class {
+            self.write("net_cls", "net_cls.classid", &class.to_string())?;
+        }
+        priorities.iter().try_for_each(|one| {
+            let line = format!("{} {}", one.name(), one.priority());
+            self.write("net_prio", "net_prio.ifpriomap", &line)
+        })
     }
 
     /// Swap may not be counted on this kernel, which docker only warns about.
@@ -172,6 +322,18 @@ impl Cgroup {
         // Version 1 spells "none" as a number near 2^63.
         self.read("memory", file)?.parse().ok().filter(|limit| *limit < 1 << 62)
     }
+}
+
+/// 0 says nothing.
+fn set(value: Option<i64>) -> Option<i64> {
+    value.filter(|value| *value != 0)
+}
+
+/// What only the other version of cgroups has.
+fn only(field: &str, version: u8) -> Error {
+    Error::new(format!(
+        "config.json: linux.resources.{field} exists with version {version} of cgroups alone, which this machine does not use"
+    ))
 }
 
 /// A limit as version 2 writes it.
@@ -207,7 +369,8 @@ mod tests {
     /// A cgroup of plain files that have these contents already.
     fn cgroup(folder: &tempfile::TempDir, unified: bool, files: &[(&str, &str)]) -> Cgroup {
         let mount = folder.path().to_owned();
-        let controllers = ["memory", "cpu", "cpuset", "pids", "blkio"].map(str::to_owned).to_vec();
+        let controllers = "memory cpu cpuset pids blkio hugetlb net_cls net_prio rdma";
+        let controllers = controllers.split(' ').map(str::to_owned).collect();
         let layout = if unified {
             Layout { v1: Vec::new(), v2: Some(mount) }
         } else {
@@ -328,5 +491,119 @@ mod tests {
             r#"{"blockIO": {"throttleWriteIOPSDevice": [{"major": 8, "minor": 16, "rate": 30}]}}"#;
         check(true, &[], io, &[("io.max", "8:16 wiops=30")]);
         check(false, &[], io, &[("blkio.throttle.write_iops_device", "8:16 30")]);
+    }
+
+    #[track_caller]
+    fn refused(unified: bool, files: &[(&str, &str)], resources: &str, word: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let cgroup = cgroup(&folder, unified, files);
+        let error = cgroup.limit(&serde_json::from_str(resources).unwrap()).unwrap_err();
+        assert!(error.to_string().contains(word), "{error}");
+    }
+
+    #[test]
+    fn what_one_version_lacks_is_refused_by_name_there() {
+        for (resources, field) in [
+            (r#"{"memory": {"swappiness": 5}}"#, "memory.swappiness"),
+            (r#"{"memory": {"disableOOMKiller": true}}"#, "memory.disableOOMKiller"),
+            (r#"{"cpu": {"realtimeRuntime": 5}}"#, "cpu.realtimeRuntime"),
+            (r#"{"cpu": {"realtimePeriod": 5}}"#, "cpu.realtimePeriod"),
+            (r#"{"network": {"classID": 5}}"#, "network"),
+            (r#"{"network": {"priorities": [{"name": "lo", "priority": 1}]}}"#, "network"),
+        ] {
+            refused(
+                true,
+                &[],
+                resources,
+                &format!("linux.resources.{field} exists with version 1"),
+            );
+        }
+        let unified = r#"{"unified": {"memory.high": "5"}}"#;
+        refused(false, &[], unified, "linux.resources.unified exists with version 2");
+    }
+
+    #[test]
+    fn nought_says_nothing() {
+        let nothing = r#"{"memory": {"limit": 0, "swap": 0, "reservation": 0, "disableOOMKiller": false},
+            "cpu": {"shares": 0, "quota": 0, "period": 0, "realtimeRuntime": 0, "realtimePeriod": 0, "cpus": "", "mems": ""},
+            "blockIO": {"weight": 0}, "network": {"classID": 0}}"#;
+        check(true, &[], nothing, &[]);
+        check(false, &[], nothing, &[]);
+        check(true, &[], r#"{"pids": {"limit": 0}}"#, &[("pids.max", "0")]);
+    }
+
+    #[test]
+    fn memory_of_version_1() {
+        let memory = r#"{"memory": {"swappiness": 0, "disableOOMKiller": true, "kernel": 7}}"#;
+        check(false, &[], memory, &[("memory.oom_control", "1"), ("memory.swappiness", "0")]);
+    }
+
+    #[test]
+    fn a_limit_below_what_is_used_is_refused_where_that_is_asked_for() {
+        let used = [("memory.current", "5000\n")];
+        for memory in [r#""limit": 5000"#, r#""limit": -1, "swap": 4000"#] {
+            let asked = format!(r#"{{"memory": {{{memory}, "checkBeforeUpdate": true}}}}"#);
+            refused(true, &used, &asked, "below what is used, 5000");
+            limit(true, &used, &asked.replace("true", "false"));
+        }
+        let enough = r#"{"memory": {"limit": 5001, "checkBeforeUpdate": true}}"#;
+        check(true, &used, enough, &[used[0], ("memory.max", "5001")]);
+    }
+
+    #[test]
+    fn burst_idle_and_realtime() {
+        let cpu = r#"{"cpu": {"burst": 100, "quota": 5000, "idle": 1, "shares": 2}}"#;
+        let expected = [
+            ("cpu.idle", "1"),
+            ("cpu.max", "5000 100000"),
+            ("cpu.max.burst", "100"),
+            ("cpu.weight", "1"),
+        ];
+        check(true, &[], cpu, &expected);
+        let expected = [
+            ("cpu.cfs_burst_us", "100"),
+            ("cpu.cfs_quota_us", "5000"),
+            ("cpu.idle", "1"),
+            ("cpu.shares", "2"),
+        ];
+        check(false, &[], cpu, &expected);
+        let cpu = r#"{"cpu": {"realtimeRuntime": 900, "realtimePeriod": 1000}}"#;
+        check(false, &[], cpu, &[("cpu.rt_period_us", "1000"), ("cpu.rt_runtime_us", "900")]);
+    }
+
+    #[test]
+    fn weights_of_single_devices() {
+        let io = r#"{"blockIO": {"weightDevice": [{"major": 8, "minor": 16, "weight": 500}]}}"#;
+        check(true, &[("io.weight", "")], io, &[("io.weight", "8:16 4950")]);
+        check(true, &[("io.bfq.weight", "")], io, &[("io.bfq.weight", "8:16 500")]);
+        let bfq = ("blkio.bfq.weight", "");
+        check(false, &[bfq], io, &[bfq, ("blkio.bfq.weight_device", "8:16 500")]);
+    }
+
+    #[test]
+    fn huge_pages_packets_and_rdma() {
+        let pages = r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 4096}]}"#;
+        check(true, &[], pages, &[("hugetlb.2MB.max", "4096")]);
+        let reserved = [("hugetlb.2MB.rsvd.limit_in_bytes", "")];
+        let both =
+            [("hugetlb.2MB.limit_in_bytes", "4096"), ("hugetlb.2MB.rsvd.limit_in_bytes", "4096")];
+        check(false, &reserved, pages, &both);
+        refused(true, &[], &pages.replace("2MB", "../2MB"), "is no size");
+        let network =
+            r#"{"network": {"classID": 1048577, "priorities": [{"name": "lo", "priority": 5}]}}"#;
+        let expected = [("net_cls.classid", "1048577"), ("net_prio.ifpriomap", "lo 5")];
+        check(false, &[], network, &expected);
+        let rdma = r#"{"rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}}}"#;
+        let line = [("rdma.max", "mlx5_1 hca_handle=3 hca_object=10000")];
+        check(true, &[], rdma, &line);
+        check(false, &[], rdma, &line);
+    }
+
+    #[test]
+    fn files_of_version_2_by_name() {
+        let unified = r#"{"unified": {"memory.high": "5", "io.max": "8:0 rbps=1\n8:16 rbps=2"}}"#;
+        check(true, &[], unified, &[("io.max", "8:16 rbps=2"), ("memory.high", "5")]);
+        refused(true, &[], r#"{"unified": {"../memory.max": "5"}}"#, "is no CONTROLLER.FILE");
+        refused(true, &[], r#"{"unified": {"memory": "5"}}"#, "is no CONTROLLER.FILE");
     }
 }
