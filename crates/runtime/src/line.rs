@@ -38,10 +38,19 @@ pub enum Kind {
     Ready,
     /// A middle process tells the pid of the process it made, in `value`.
     Born,
+    /// It is time for the hooks; the child waits for one byte.
+    Hooks,
 }
 
-const KINDS: [Kind; 6] =
-    [Kind::Before, Kind::Done, Kind::Failed, Kind::Console, Kind::Ready, Kind::Born];
+const KINDS: [Kind; 7] = [
+    Kind::Before,
+    Kind::Done,
+    Kind::Failed,
+    Kind::Console,
+    Kind::Ready,
+    Kind::Born,
+    Kind::Hooks,
+];
 
 /// One message, 64 bytes on the wire.
 #[derive(Debug, Clone, Copy)]
@@ -169,6 +178,12 @@ impl Line {
     /// Tells that the next thing is execve, and waits for the word; false where the parent is gone.
     pub fn ready(&self) -> bool {
         self.send(Message::new(Kind::Ready, Step::Exec, 0, 0));
+        self.wait()
+    }
+
+    /// Asks for the hooks, and waits until they have done their part; false where one failed.
+    pub fn after_hooks(&self) -> bool {
+        self.send(Message::new(Kind::Hooks, Step::Hooks, 0, 0));
         self.wait()
     }
 

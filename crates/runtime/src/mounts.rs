@@ -246,6 +246,11 @@ fn attribute(word: &str) -> Option<MountChange> {
     })
 }
 
+/// Is `word` an option of any mount, and not one of a filesystem's own?
+pub fn is_option(word: &str) -> bool {
+    attribute(word).is_some() || matches!(word, "bind" | "rbind" | "idmap" | "ridmap")
+}
+
 /// The ids that a mount of config.json is to show.
 fn id_map(mount: &Mount) -> Option<IdMap> {
     let ranges = |mappings: &Option<Vec<LinuxIdMapping>>| {

@@ -17,6 +17,7 @@ use crate::capabilities;
 use crate::cgroup::Cgroup;
 use crate::devices::{self, DevicePlan};
 use crate::error::{Error, Result};
+use crate::gate::Gate;
 use crate::idmap::{self, IdMap, Range};
 use crate::label;
 use crate::line::Listening;
@@ -47,6 +48,10 @@ pub struct Choices {
     /// The root shows the ids that are written on its filesystem as the container's own. The caller is
     /// root of the host; without a user namespace there is nothing to do.
     pub map_root: bool,
+    /// The session keyring stays the caller's.
+    pub keep_keyring: bool,
+    /// Where the process waits to be started; `None` runs its program at once.
+    pub gate: Option<Gate>,
     /// How much the caller wants to hear on the way.
     pub listening: Listening,
     /// Test builds: fail at this step with this errno.
@@ -158,6 +163,8 @@ pub struct Plan {
     pub resources: Option<LinuxResources>,
     /// Version 1 cgroup files to write "0" into.
     pub cgroup_doors: Vec<CString>,
+    /// Somebody has something to do between the namespaces and the mounts.
+    pub has_hooks: bool,
     /// /dev/console, where a terminal is asked for.
     pub console_place: Option<Place>,
     /// The program.
@@ -228,6 +235,8 @@ impl Plan {
         let mut program =
             plan_process(process, keep_groups, stdio, console_size, choices.die_with_parent)?;
         program.first_closed += choices.preserve_fds as RawFd;
+        program.keep_keyring = choices.keep_keyring;
+        program.gate = choices.gate.take();
         if choices.init {
             program.init = Some(Arguments::find().ok_or_else(|| {
                 Error::new("cannot find this process's own arguments in /proc/self/stat")
@@ -267,6 +276,7 @@ impl Plan {
             cgroup_doors: cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default(),
             resources: linux.resources().clone(),
             cgroup,
+            has_hooks: spec::has_early_hooks(spec),
             console_place: console_size
                 .map(|_| Place::new(Path::new("/dev/console"), true))
                 .transpose()?,
@@ -652,6 +662,8 @@ pub fn plan_process(
             process.selinux_label().as_deref(),
         )?,
         init: None,
+        keep_keyring: false,
+        gate: None,
         umask: user.umask().unwrap_or(0o022),
         capabilities: capabilities::plan(process.capabilities().as_ref())?,
         rlimits: rlimits::plan(process.rlimits().as_deref().unwrap_or_default())?,

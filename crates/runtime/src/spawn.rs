@@ -42,6 +42,11 @@ pub enum Event<'a> {
         /// Its pid on the host.
         pid: i32,
     },
+    /// The namespaces are there, and the child waits for the hooks; `pid` is the host's.
+    Hooks {
+        /// Its pid on the host.
+        pid: i32,
+    },
     /// A step is about to be done; the child waits until the watcher returns.
     Before {
         /// Which.
@@ -266,8 +271,12 @@ impl Parents {
                     console = fd;
                     Ok(())
                 }
+                Kind::Hooks => {
+                    let pid = child.as_ref().map_or(0, |(pid, _)| *pid);
+                    watch(&Event::Hooks { pid }).map(|()| word())
+                }
                 Kind::Ready => {
-                    // The gate: all that had to be written down has been, so it may become its program.
+                    // All that had to be written down has been, so it may become its program.
                     ready = true;
                     word();
                     Ok(())
