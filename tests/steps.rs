@@ -41,6 +41,8 @@ fn is_taken(name: &str, caller: Caller, way: &[&str]) -> bool {
     match name {
         // Only where it is asked for, or shares something.
         "join" | "map-mounts" | "oom-score" | "label" | "init" => false,
+        // The engines' command line.
+        "hooks" | "gate" => false,
         "make-cgroup" => caller.has_limits(),
         "map-ids" | "become-root" => caller != Caller::Root,
         "console" => way.contains(&"-t"),

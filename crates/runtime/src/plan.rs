@@ -529,6 +529,10 @@ fn node_plans(spec: &Spec) -> Result<Vec<DevicePlan>> {
     }
     let asked = spec.linux().as_ref().and_then(|linux| linux.devices().as_ref());
     for device in asked.into_iter().flatten() {
+        if device.path() == Path::new("/dev/ptmx") {
+            // The container's own: a link to the devpts that is its own too.
+            continue;
+        }
         let node = DevicePlan::of_spec(device)?;
         nodes.retain(|other| other.path() != node.path());
         nodes.push(node);

@@ -58,10 +58,12 @@ pub(crate) fn main() -> ExitCode {
             .with_max_level(tracing::Level::TRACE);
         subscriber.init();
     }
+    // Before any verb enters a bundle.
+    let log = cli.log.as_ref().map(|log| std::path::absolute(log).unwrap_or_else(|_| log.clone()));
     let code = if matches!(cli.verb, Some(Verb::Exec(_))) { 255 } else { 1 };
     match drive(&cli) {
         Ok(code) => ExitCode::from(code),
-        Err(error) => fail(cli.log.as_ref(), &cli.log_format, &error, code),
+        Err(error) => fail(log.as_ref(), &cli.log_format, &error, code),
     }
 }
 
@@ -190,7 +192,8 @@ fn line_of(error: &Error) -> String {
     if let Some(cause) = cause.filter(|_| error.blame == Blame::Minibox) {
         text += &format!("; {cause}");
     }
-    if let Some(hint) = &error.hint {
+    // What is said of a program that is missing is said to people, of `minibox run`.
+    if let Some(hint) = error.hint.as_ref().filter(|_| error.blame != Blame::NotFound) {
         text += &format!("; {hint}");
     }
     text

@@ -175,9 +175,9 @@ pub(super) fn spec(args: &SpecArgs) -> Result<u8> {
     spec.set_root(Some(root));
     if let Some(process) = spec.process_mut() {
         process.set_terminal(Some(true));
-        if let Some(sets) = process.capabilities_mut() {
-            sets.set_inheritable(None).set_ambient(None);
-        }
+        let mut sets = process.capabilities().clone().unwrap_or_default();
+        sets.set_inheritable(None).set_ambient(None);
+        process.set_capabilities(Some(sets));
     }
     let mut nothing = oci::LinuxDeviceCgroup::default();
     nothing.set_access(Some(String::from("rwm")));
