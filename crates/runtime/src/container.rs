@@ -128,14 +128,14 @@ pub fn create(
     if let (Some(process), Ok(root)) = (spec.process_mut(), fs::File::open(rootfs)) {
         set_home(process, root.as_fd());
     }
+    let folder = root.join(id);
+    if folder.exists() {
+        return Err(taken(id));
+    }
     let cgroup = if creation.has_cgroup { plan_cgroup(&spec, id)? } else { None };
     make_folders(root)?;
-    let folder = root.join(id);
     match fs::DirBuilder::new().mode(0o700).create(&folder) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return Err(Error::new(format!("container with given ID already exists: {id}"))
-                .hint("`delete` it first, or choose another"));
-        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(taken(id)),
         made => made.map_err(|error| Error::of_io("make", &folder, &error))?,
     }
     let gone = || Error::new(format!("container {id} was deleted while it was made"));
@@ -627,6 +627,11 @@ fn check_id(id: &str) -> Result<()> {
     }
     Err(Error::new(format!("invalid container ID {id:?}"))
         .hint("letters, digits and _ + - . are allowed, at most 255, and no dot in front"))
+}
+
+fn taken(id: &str) -> Error {
+    Error::new(format!("container with given ID already exists: {id}"))
+        .hint("`delete` it first, or choose another")
 }
 
 fn missing(id: &str) -> Error {
