@@ -16,12 +16,14 @@ use crate::terminal;
 
 /// `minibox-oci create`.
 pub(super) fn create(root: &Path, args: &CreateArgs, has_cgroup: bool) -> Result<u8> {
+    check_preserved(args.preserve_fds)?;
     make(root, args, has_cgroup, true).map(|_| 0)
 }
 
 /// `minibox-oci run`.
 pub(super) fn run(root: &Path, args: &RunArgs, has_cgroup: bool) -> Result<u8> {
     let id = &args.create.id;
+    check_preserved(args.create.preserve_fds)?;
     // Before there is anybody they could be meant for, so that none is lost.
     let signals = if args.detach { None } else { Some(supervise::catch_signals(true)?) };
     let running = make(root, &args.create, has_cgroup, args.detach)?;
@@ -59,7 +61,6 @@ fn make(root: &Path, args: &CreateArgs, has_cgroup: bool, is_left: bool) -> Resu
         return Err(Error::new("--no-pivot: a root is always swapped with pivot_root(2) here")
             .hint("a chroot can be left again; from an initial ramdisk, switch_root first"));
     }
-    check_preserved(args.preserve_fds)?;
     let hand_over = absolute(&args.hand_over)?;
     let bundle = fs::canonicalize(&args.bundle)
         .map_err(|error| Error::of_io("find the bundle", &args.bundle, &error))?;
@@ -102,7 +103,7 @@ pub(super) fn check_console(has_terminal: bool, has_socket: bool, is_left: bool)
     Ok(())
 }
 
-/// What the caller says he hands on must be there: what this process opens would take its place.
+/// What the caller says he hands on must be there, before this process opens anything: that would take its place.
 pub(super) fn check_preserved(count: u32) -> Result<()> {
     let is_open = |fd: &i32| fcntl(sys::borrow(*fd), FcntlArg::F_GETFD).is_ok();
     match (3..3 + count as i32).find(|fd| !is_open(fd)) {
