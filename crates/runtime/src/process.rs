@@ -157,6 +157,11 @@ impl ProcessPlan {
         line.at(Step::Capabilities, 0, || self.capabilities.apply())?;
         line.at(Step::Stdio, 0, || self.place_stdio(line, terminal))?;
         line.at(Step::Workdir, 0, || self.enter_cwd())?;
+        if self.gate.is_some() {
+            // Whoever makes it is to hear what can be known before it is tried.
+            self.look_for_program()
+                .map_err(|(index, fault)| self.exec_failed(line, index, fault))?;
+        }
         if self.no_new_privs {
             line.at(Step::NoNewPrivileges, 0, sys::set_no_new_privs)?;
         }
@@ -175,11 +180,6 @@ impl ProcessPlan {
         }
         // Counts as done before it is: a successful execve leaves nobody to say so.
         line.at(Step::Exec, 0, || Ok(()))?;
-        if self.gate.is_some() {
-            // Whoever makes it is to hear what can be known before it is tried.
-            self.look_for_program()
-                .map_err(|(index, fault)| self.exec_failed(line, index, fault))?;
-        }
         // The parent lets it go on when everything is written down; where it is gone, so are we.
         if !line.ready() {
             return Err(Told);
