@@ -239,7 +239,10 @@ fn what_cannot_be_executed_is_told_by_create_in_words_that_engines_know() {
             config["mounts"].as_array_mut().expect("mounts").push(mount);
         });
         let ran = engine.create(&id);
-        assert!(!ran.code(1).stderr.to_lowercase().contains("no such file or directory"), "{ran:?}");
+        assert!(
+            !ran.code(1).stderr.to_lowercase().contains("no such file or directory"),
+            "{ran:?}"
+        );
         assert!(ran.stderr.contains("ENOENT"), "{ran:?}");
     }
 }
@@ -362,7 +365,11 @@ fn run_waits_and_ends_as_the_program_does() {
 fn signals_reach_the_program_of_run() {
     for engine in Engine::all() {
         let id = engine.id("c");
-        engine.program(&["sh", "-c", "trap 'exit 5' USR1; echo ready; while :; do sleep 0.01; done"]);
+        engine.program(&[
+            "sh",
+            "-c",
+            "trap 'exit 5' USR1; echo ready; while :; do sleep 0.01; done",
+        ]);
         let beside = Beside::spawn(&mut engine.command(&["run", "-b", "bundle", &id]));
         beside.wait_for("ready");
         // A caller with a user database of his own is played by processes in between, which exec.
@@ -389,7 +396,8 @@ fn exec_has_the_containers_place_and_what_it_is_given() {
         fs::write(engine.path("process.json"), process.to_string()).expect("write");
         let args = ["exec", "--pid-file", "out/p", "--process", "process.json", "--detach", &id];
         engine.quietly(&args).ok();
-        let pid: i32 = fs::read_to_string(engine.path("out/p")).expect("it").parse().expect("a pid");
+        let pid: i32 =
+            fs::read_to_string(engine.path("out/p")).expect("it").parse().expect("a pid");
         assert!(is_alive(pid));
         let pids: Vec<i32> =
             serde_json::from_str(engine.call(&["ps", "-f", "json", &id]).ok()).expect("pids");
@@ -455,7 +463,9 @@ fn descriptors_are_handed_on_that_are_there() {
         engine.program(&["sh", "-c", "cat <&3; ls /proc/self/fd | tr '\\n' ' '"]);
         let run = |count: &str, redirect: &str| {
             let mut command = engine.sandbox.command("sh".as_ref());
-            let script = format!("exec \"$0\" --root \"$1\" run -b bundle --preserve-fds {count} {id} {redirect}");
+            let script = format!(
+                "exec \"$0\" --root \"$1\" run -b bundle --preserve-fds {count} {id} {redirect}"
+            );
             command.args(["-c", &script]).arg(&engine.program).arg(engine.path("states"));
             Ran::of(&command.output().expect("it starts"))
         };
@@ -493,7 +503,8 @@ fn hooks_are_called_where_and_when_the_specification_says() {
         engine.create(&id).ok();
         assert_eq!(order(), "prestart\ncreateRuntime\ncreateContainer\n");
         let pid = engine.pid(&id);
-        let inside = fs::read_link(format!("/proc/{pid}/ns/uts")).expect("it").display().to_string();
+        let inside =
+            fs::read_link(format!("/proc/{pid}/ns/uts")).expect("it").display().to_string();
         engine.call(&["start", &id]).ok();
         engine.call(&["kill", &id, "KILL"]).ok();
         engine.wait_for(&id, "stopped");
@@ -515,7 +526,9 @@ fn hooks_are_called_where_and_when_the_specification_says() {
             assert_eq!((&state["pid"], &state["annotations"]["a"]), (&json!(own_pid), &json!("b")));
             assert_eq!(lines[1], namespace, "{point}");
             let others = lines[2..].iter().filter(|line| {
-                !["PATH=", "H=1", "PWD=", "SHLVL=", "_=", "OLDPWD="].iter().any(|own| line.starts_with(own))
+                !["PATH=", "H=1", "PWD=", "SHLVL=", "_=", "OLDPWD="]
+                    .iter()
+                    .any(|own| line.starts_with(own))
             });
             assert_eq!(others.count(), 0, "its own environment only, {point}: {text}");
         }

@@ -19,7 +19,7 @@ use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use oci_spec::runtime::{Hook, LinuxNamespaceType, LinuxResources, Process, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Process, Spec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -107,6 +107,8 @@ pub struct Creation<'a> {
     pub choices: Choices,
     /// It gets a cgroup, where one can be made.
     pub has_cgroup: bool,
+    /// The session keyring stays the caller's.
+    pub keep_keyring: bool,
 }
 
 /// Makes a container, up to the last call before its program: `start` makes that. `hand_over` gives the process
@@ -114,11 +116,11 @@ pub struct Creation<'a> {
 pub fn create(
     root: &Path,
     id: &str,
-    creation: Creation<'_>,
+    mut creation: Creation<'_>,
     hand_over: &mut dyn FnMut(&Running) -> Result<()>,
 ) -> Result<Running> {
     check_id(id)?;
-    let mut spec = creation.spec;
+    let mut spec = std::mem::take(&mut creation.spec);
     spec::check(&spec)?;
     let linux = spec.linux_mut().as_mut();
     if let Some(resources) = linux.and_then(|linux| linux.resources_mut().as_mut()) {
@@ -149,11 +151,10 @@ pub fn create(
         is_made: false,
     };
     let mut container = Container { id: id.to_owned(), folder, record, spec };
-    let made = container.make(&lock, cgroup, creation.choices, hand_over);
-    made.map_err(|error| {
+    let made = container.make(&lock, cgroup, creation, hand_over);
+    made.inspect_err(|_| {
         // The first error is the one to tell; what could not be undone stays written down.
         let _ = container.destroy();
-        error
     })
 }
 
@@ -193,7 +194,9 @@ pub fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
     let status = container.status();
     if !force && !matches!(status, Status::Stopped | Status::Created) {
         let word = status.word();
-        return Err(Error::new(format!("cannot delete container {id} that is not stopped: {word}")));
+        return Err(Error::new(format!(
+            "cannot delete container {id} that is not stopped: {word}"
+        )));
     }
     container.destroy()
 }
@@ -309,28 +312,20 @@ impl Container {
         Value::to_string(&state).into_bytes()
     }
 
-    fn hooks<'a>(
-        &self,
-        point: &'static str,
-        list: Option<&'a Vec<Hook>>,
-        state: &'a [u8],
-    ) -> Hooks<'a> {
-        Hooks { point, list, state }
-    }
-
     fn make(
         &mut self,
         lock: &Lock,
         cgroup: Option<Cgroup>,
-        mut choices: Choices,
+        creation: Creation<'_>,
         hand_over: &mut dyn FnMut(&Running) -> Result<()>,
     ) -> Result<Running> {
         let copy = self.folder.join("config.json");
         fs::write(&copy, serde_json::to_vec(&self.spec).unwrap_or_default())
             .map_err(|error| Error::of_io("write", &copy, &error))?;
         self.save()?;
-        choices.gate = Some(Gate::new(&self.folder, lock.descriptor())?);
-        let plan = Plan::new(&self.spec, cgroup, choices)?;
+        let mut plan = Plan::new(&self.spec, cgroup, creation.choices)?;
+        plan.process.keep_keyring = creation.keep_keyring;
+        plan.process.gate = Some(Gate::new(&self.folder, lock.descriptor())?);
         let running = spawn::start(&plan, &mut |event| match event {
             Event::Born { pid } => {
                 let gone = || Error::new(format!("the new process {pid} vanished"));
@@ -352,34 +347,39 @@ impl Container {
         let state = self.state(Status::Creating);
         #[allow(deprecated)] // Engines still send it.
         let prestart = hooks.prestart().as_ref();
-        self.hooks("prestart", prestart, &state).run(&self.record.bundle)?;
+        Hooks { point: "prestart", list: prestart, state: &state }.run(&self.record.bundle)?;
         let list = hooks.create_runtime().as_ref();
-        self.hooks("createRuntime", list, &state).run(&self.record.bundle)?;
+        Hooks { point: "createRuntime", list, state: &state }.run(&self.record.bundle)?;
         let list = hooks.create_container().as_ref();
-        self.hooks("createContainer", list, &state).run_inside(pid, &whole_power(), None)
+        Hooks { point: "createContainer", list, state: &state }.run_inside(
+            &whole_power(),
+            &|process, stdio| {
+                let held = sys::pidfd_open(pid);
+                let held = held.map_err(|f| Error::of_fault("cannot hold the container", f))?;
+                plan_join((pid, held), None, process, None, Choices { stdio, ..Choices::default() })
+            },
+        )
     }
 
     /// From the gate to the program, with the hooks on both sides.
     fn run(&self) -> Result<()> {
         let hooks = self.spec.hooks().as_ref();
         let list = hooks.and_then(|hooks| hooks.start_container().as_ref());
-        if let (Some(list), Some(init), Some(process)) =
-            (list, self.record.init, self.spec.process())
-        {
+        if let (Some(_), Some(process)) = (list, self.spec.process()) {
             let state = self.state(Status::Created);
-            let cgroup = self.cgroup()?;
-            self.hooks("startContainer", Some(list), &state).run_inside(
-                init.pid,
-                process,
-                cgroup.as_ref(),
-            )?;
+            let hooks = Hooks { point: "startContainer", list, state: &state };
+            hooks.run_inside(process, &|process, stdio| {
+                let held = self.hold()?.ok_or_else(not_running)?;
+                let choices = Choices { stdio, ..Choices::default() };
+                plan_join(held, self.cgroup()?.as_ref(), process, None, choices)
+            })?;
         }
         if let Some(failed) = gate::open(&self.folder)? {
             return Err(self.cannot_execute(failed.errno));
         }
         let list = hooks.and_then(|hooks| hooks.poststart().as_ref());
         let state = self.state(Status::Running);
-        self.hooks("poststart", list, &state).run(&self.record.bundle)
+        Hooks { point: "poststart", list, state: &state }.run(&self.record.bundle)
     }
 
     fn cannot_execute(&self, errno: Errno) -> Error {
@@ -464,20 +464,16 @@ impl Container {
         choices: Choices,
     ) -> Result<JoinPlan> {
         let (pid, pidfd) = self.hold()?.ok_or_else(not_running)?;
-        let has_own_ids = foreign_namespaces(pid)? & libc::CLONE_NEWUSER != 0;
-        let keeps_groups = has_own_ids && IdMap::of_process(pid)?.denies_groups();
         let root = format!("/proc/{pid}/root");
         let root = fs::File::open(&root).map_err(|e| Error::of_io("open", root.as_ref(), &e))?;
         set_home(&mut process, root.as_fd());
-        let mut program = plan_process(&process, keeps_groups, choices.stdio, size, false)?;
-        program.first_closed += choices.preserve_fds as i32;
         let cgroup = match (&self.record.cgroup, below) {
             (Some(path), Some(below)) => {
                 Some(Cgroup::at(&Layout::detect(), &format!("{path}/{below}"))?)
             }
             _ => self.cgroup()?,
         };
-        JoinPlan::new(pid, pidfd, cgroup.as_ref(), program)
+        plan_join((pid, pidfd), cgroup.as_ref(), &process, size, choices)
     }
 
     /// Kills its first process, and waits for its end.
@@ -505,12 +501,27 @@ impl Container {
         let list = hooks.and_then(|hooks| hooks.poststop().as_ref());
         let state = self.state(Status::Stopped);
         // What a hook leaves undone is nothing of the container's, and must not keep it.
-        let warned = self.hooks("poststop", list, &state).run(&self.record.bundle);
+        let warned = Hooks { point: "poststop", list, state: &state }.run(&self.record.bundle);
         if let Err(error) = warned {
             tracing::warn!("{error}");
         }
         remove_folder(&self.folder)
     }
+}
+
+/// Decides how `process` joins the container whose first process is held.
+fn plan_join(
+    (pid, pidfd): (i32, OwnedFd),
+    cgroup: Option<&Cgroup>,
+    process: &Process,
+    size: Option<(u16, u16)>,
+    choices: Choices,
+) -> Result<JoinPlan> {
+    let has_own_ids = foreign_namespaces(pid)? & libc::CLONE_NEWUSER != 0;
+    let keeps_groups = has_own_ids && IdMap::of_process(pid)?.denies_groups();
+    let mut program = plan_process(process, keeps_groups, choices.stdio, size, false)?;
+    program.first_closed += choices.preserve_fds as i32;
+    JoinPlan::new(pid, pidfd, cgroup, program)
 }
 
 /// Where nothing says what the container was, its configuration still tells where its cgroup would be.
@@ -561,15 +572,19 @@ fn plan_cgroup(spec: &Spec, id: &str) -> Result<Option<Cgroup>> {
             has_memory || has_cpu || limits.pids().is_some_and(|pids| pids.limit() > 0)
         });
         if is_limited {
-            return Err(Error::new("linux.resources: this user may not make cgroups here, and so no limits"));
+            return Err(Error::new(
+                "linux.resources: this user may not make cgroups here, and so no limits",
+            ));
         }
         return Ok(None);
     };
     // Whatever ends the container ends all that is in its cgroup.
     if !cgroup.processes().is_empty() {
         let path = &cgroup.path;
-        return Err(Error::new(format!("container's cgroup is not empty: {path} has processes already"))
-            .hint("give each container a linux.cgroupsPath of its own"));
+        return Err(Error::new(format!(
+            "container's cgroup is not empty: {path} has processes already"
+        ))
+        .hint("give each container a linux.cgroupsPath of its own"));
     }
     Ok(Some(cgroup))
 }
@@ -668,7 +683,8 @@ mod tests {
     fn what_is_not_named_stays() {
         let mut old = json!({"memory": {"limit": 1, "swap": 2}, "pids": {"limit": 3}});
         merge(&mut old, json!({"memory": {"limit": 5, "swap": null}, "cpu": {"shares": 7}}));
-        let all = json!({"memory": {"limit": 5, "swap": 2}, "pids": {"limit": 3}, "cpu": {"shares": 7}});
+        let all =
+            json!({"memory": {"limit": 5, "swap": 2}, "pids": {"limit": 3}, "cpu": {"shares": 7}});
         assert_eq!(old, all);
     }
 
@@ -688,6 +704,8 @@ mod tests {
         assert!(delete(root.path(), "bad", true).is_err());
         delete(root.path(), "begun", true).unwrap();
         delete(root.path(), "begun", true).unwrap();
-        assert!(delete(root.path(), "begun", false).unwrap_err().to_string().contains("does not exist"));
+        assert!(
+            delete(root.path(), "begun", false).unwrap_err().to_string().contains("does not exist")
+        );
     }
 }

@@ -19,16 +19,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use oci_spec::runtime::{Hook, Process};
 
-use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
-use crate::idmap::IdMap;
 use crate::join;
 use crate::line::Listening;
-use crate::plan::{JoinPlan, foreign_namespaces, plan_process};
+use crate::plan::JoinPlan;
 use crate::sys::{self, Death};
 
 /// The most of a failed hook's output that is told, in bytes.
 const TOLD: u64 = 4096;
+
+/// How a process with these standard streams joins the container.
+pub type Join<'a> = dyn Fn(&Process, [Option<OwnedFd>; 3]) -> Result<JoinPlan> + 'a;
 
 /// A list of hooks with what they are told.
 #[derive(Debug, Clone, Copy)]
@@ -61,9 +62,9 @@ impl Hooks<'_> {
         })
     }
 
-    /// Runs them in the namespaces of process `pid`, as the user and with the rights of `process`, in
-    /// `cgroup`. Their paths are looked up there.
-    pub fn run_inside(self, pid: i32, process: &Process, cgroup: Option<&Cgroup>) -> Result<()> {
+    /// Runs them in a container, with the rights of `process`, by the plan that `join` makes for each. Their
+    /// paths are looked up there.
+    pub fn run_inside(self, process: &Process, join: &Join<'_>) -> Result<()> {
         self.each(|hook, stdio| {
             let path = hook.path().clone().into_os_string().into_encoded_bytes();
             let path = CString::new(path).map_err(|_| Error::new("its path has a NUL in it"))?;
@@ -71,14 +72,8 @@ impl Hooks<'_> {
             let args = hook.args().clone().filter(|args| !args.is_empty()).unwrap_or_else(own);
             let mut process = process.clone();
             process.set_args(Some(args)).set_env(hook.env().clone());
-            let namespaces = foreign_namespaces(pid)?;
-            let has_own_ids = namespaces & libc::CLONE_NEWUSER != 0;
-            let keeps_groups = has_own_ids && IdMap::of_process(pid)?.denies_groups();
-            let stdio = stdio.map(|file| Some(OwnedFd::from(file)));
-            let mut program = plan_process(&process, keeps_groups, stdio, None, false)?;
-            program.candidates = vec![path];
-            let target = sys::pidfd_open(pid).map_err(|f| Error::of_fault("cannot hold it", f))?;
-            let plan = JoinPlan::new(pid, target, cgroup, program)?;
+            let mut plan = join(&process, stdio.map(|file| Some(OwnedFd::from(file))))?;
+            plan.process.candidates = vec![path];
             let running = join::start(&plan, Listening::Quiet, None, &mut |_| Ok(()))?;
             Ok((running.pid, running.pidfd))
         })
@@ -179,7 +174,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("f").display().to_string();
         let script = format!("cat > {file}; /usr/bin/env >> {file}");
-        let hook = serde_json::json!([{"path": "/bin/sh", "args": ["s", "-c", script], "env": ["A=1"]}]);
+        let hook =
+            serde_json::json!([{"path": "/bin/sh", "args": ["s", "-c", script], "env": ["A=1"]}]);
         run(&hook.to_string()).unwrap();
         let text = std::fs::read_to_string(file).unwrap();
         assert!(text.starts_with("{\"id\":\"x\"}A=1\n"), "{text}");
@@ -202,7 +198,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("pid").display().to_string();
         let script = format!("sleep 100 & echo $! > {file}; wait");
-        let hook = serde_json::json!([{"path": "/bin/sh", "args": ["s", "-c", script], "timeout": 1}]);
+        let hook =
+            serde_json::json!([{"path": "/bin/sh", "args": ["s", "-c", script], "timeout": 1}]);
         let error = run(&hook.to_string()).unwrap_err().to_string();
         assert!(error.contains("not done within its 1 s"), "{error}");
         let pid: i32 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();

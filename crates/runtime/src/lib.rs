@@ -32,9 +32,9 @@
 
 pub mod capabilities;
 pub mod cgroup;
+pub mod container;
 pub mod describe;
 pub mod devices;
-pub mod container;
 pub mod error;
 pub mod gate;
 pub mod hints;

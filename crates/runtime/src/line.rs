@@ -42,15 +42,8 @@ pub enum Kind {
     Hooks,
 }
 
-const KINDS: [Kind; 7] = [
-    Kind::Before,
-    Kind::Done,
-    Kind::Failed,
-    Kind::Console,
-    Kind::Ready,
-    Kind::Born,
-    Kind::Hooks,
-];
+const KINDS: [Kind; 7] =
+    [Kind::Before, Kind::Done, Kind::Failed, Kind::Console, Kind::Ready, Kind::Born, Kind::Hooks];
 
 /// One message, 64 bytes on the wire.
 #[derive(Debug, Clone, Copy)]

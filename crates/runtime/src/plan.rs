@@ -17,7 +17,6 @@ use crate::capabilities;
 use crate::cgroup::Cgroup;
 use crate::devices::{self, DevicePlan};
 use crate::error::{Error, Result};
-use crate::gate::Gate;
 use crate::idmap::{self, IdMap, Range};
 use crate::label;
 use crate::line::Listening;
@@ -48,10 +47,6 @@ pub struct Choices {
     /// The root shows the ids that are written on its filesystem as the container's own. The caller is
     /// root of the host; without a user namespace there is nothing to do.
     pub map_root: bool,
-    /// The session keyring stays the caller's.
-    pub keep_keyring: bool,
-    /// Where the process waits to be started; `None` runs its program at once.
-    pub gate: Option<Gate>,
     /// How much the caller wants to hear on the way.
     pub listening: Listening,
     /// Test builds: fail at this step with this errno.
@@ -235,13 +230,7 @@ impl Plan {
         let mut program =
             plan_process(process, keep_groups, stdio, console_size, choices.die_with_parent)?;
         program.first_closed += choices.preserve_fds as RawFd;
-        program.keep_keyring = choices.keep_keyring;
-        program.gate = choices.gate.take();
-        if choices.init {
-            program.init = Some(Arguments::find().ok_or_else(|| {
-                Error::new("cannot find this process's own arguments in /proc/self/stat")
-            })?);
-        }
+        program.init = choices.init.then(own_arguments).transpose()?;
         Ok(Plan {
             clone_flags: clone_flags(spec),
             joins,
@@ -295,6 +284,11 @@ impl Plan {
     pub fn mapped(&self) -> impl Iterator<Item = &MappedMount> {
         self.root.mapped.iter().chain(self.mounts.iter().filter_map(MountPlan::mapped))
     }
+}
+
+fn own_arguments() -> Result<Arguments> {
+    let missing = || Error::new("cannot find this process's own arguments in /proc/self/stat");
+    Arguments::find().ok_or_else(missing)
 }
 
 /// The kinds of namespace, with their CLONE_* flags and names.

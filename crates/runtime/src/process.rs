@@ -159,8 +159,7 @@ impl ProcessPlan {
         line.at(Step::Workdir, 0, || self.enter_cwd())?;
         if self.gate.is_some() {
             // Whoever makes it is to hear what can be known before it is tried.
-            self.look_for_program()
-                .map_err(|(index, fault)| self.exec_failed(line, index, fault))?;
+            self.look_for_program().map_err(|(index, fault)| exec_failed(line, index, fault))?;
         }
         if self.no_new_privs {
             line.at(Step::NoNewPrivileges, 0, sys::set_no_new_privs)?;
@@ -189,14 +188,7 @@ impl ProcessPlan {
             Some(gate) => line.at(Step::Gate, 0, || gate.pass(line))?,
         };
         let (index, fault) = self.exec();
-        Err(self.exec_failed(line, index, fault))
-    }
-
-    fn exec_failed(&self, line: Line, index: u16, fault: Fault) -> Told {
-        let told = line.fail(Step::Exec, index, fault);
-        // Until the parent has looked at the root as it is from here, to say what is missing.
-        line.wait();
-        told
+        Err(exec_failed(line, index, fault))
     }
 
     fn at_gate(&self) -> impl Iterator<Item = RawFd> + Clone {
@@ -253,10 +245,7 @@ impl ProcessPlan {
                 }
             }
         }
-        sys::close_all_but(
-            self.first_closed,
-            &std::iter::once(line.socket).chain(self.at_gate()),
-        )
+        sys::close_all_but(self.first_closed, &std::iter::once(line.socket).chain(self.at_gate()))
     }
 
     /// Is there a program that could be executed? Otherwise what [`ProcessPlan::exec`] would answer.
@@ -299,6 +288,13 @@ impl ProcessPlan {
         }
         worst
     }
+}
+
+fn exec_failed(line: Line, index: u16, fault: Fault) -> Told {
+    let told = line.fail(Step::Exec, index, fault);
+    // Until the parent has looked at the root as it is from here, to say what is missing.
+    line.wait();
+    told
 }
 
 /// CHILD: setgroups(2). That nobody may call it in this user namespace is no failure to have none beside

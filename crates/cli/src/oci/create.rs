@@ -74,11 +74,11 @@ fn make(root: &Path, args: &CreateArgs, has_cgroup: bool, is_left: bool) -> Resu
     let choices = Choices {
         console_size: process.and_then(console_size).or(own_size),
         preserve_fds: args.preserve_fds,
-        keep_keyring: args.no_new_keyring,
         fail_at: crate::trial::fail_at()?,
         ..Choices::default()
     };
-    let creation = Creation { bundle: &bundle, spec, choices, has_cgroup };
+    let creation =
+        Creation { bundle: &bundle, spec, choices, has_cgroup, keep_keyring: args.no_new_keyring };
     container::create(root, &args.id, creation, &mut |running| hand_over.give(running))
 }
 
@@ -144,8 +144,7 @@ impl HandOver {
 }
 
 fn send(socket: &Path, name: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
-    let stream =
-        UnixStream::connect(socket).map_err(|e| Error::of_io("connect to", socket, &e))?;
+    let stream = UnixStream::connect(socket).map_err(|e| Error::of_io("connect to", socket, &e))?;
     sys::send_with_fd(stream.as_raw_fd(), name, fd.as_raw_fd())
         .map_err(|fault| Error::of_fault(format!("cannot send to {}", socket.display()), fault))
 }

@@ -29,7 +29,8 @@ pub(crate) fn main() -> ExitCode {
     let words: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let tidied = words::tidy(&Cli::command(), &words);
-    let cli = match Cli::try_parse_from(std::iter::once(String::from("minibox-oci")).chain(tidied)) {
+    let cli = match Cli::try_parse_from(std::iter::once(String::from("minibox-oci")).chain(tidied))
+    {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             let text = error.render().to_string();
@@ -108,10 +109,10 @@ fn drive(cli: &Cli) -> Result<u8> {
         Verb::Update(args) => update::update(root, args),
         Verb::Events(args) => events::events(root, args),
         Verb::Spec(args) => show::spec(args),
-        Verb::Features => show::features(),
-        Verb::Checkpoint(_) | Verb::Restore(_) => {
-            Err(Error::new("checkpoint and restore are not supported: a process's memory cannot be saved yet"))
-        }
+        Verb::Features => Ok(show::features()),
+        Verb::Checkpoint(_) | Verb::Restore(_) => Err(Error::new(
+            "checkpoint and restore are not supported: a process's memory cannot be saved yet",
+        )),
     }
 }
 
@@ -151,9 +152,7 @@ fn default_root() -> PathBuf {
     }
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
         Some(folder) => PathBuf::from(folder).join("minibox-oci"),
-        None => {
-            std::env::temp_dir().join(format!("minibox-oci-{}", nix::unistd::Uid::effective()))
-        }
+        None => std::env::temp_dir().join(format!("minibox-oci-{}", nix::unistd::Uid::effective())),
     }
 }
 

@@ -18,13 +18,62 @@ use crate::output;
 
 /// The mount options that runtimes know; `features` names those that this one does.
 const OPTIONS: [&str; 56] = [
-    "async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec", "iversion",
-    "lazytime", "loud", "mand", "noatime", "nodev", "nodiratime", "noexec", "noiversion",
-    "nolazytime", "nomand", "norelatime", "nostrictatime", "nosuid", "nosymfollow", "private",
-    "ratime", "rbind", "rdev", "rdiratime", "relatime", "rexec", "rnoatime", "rnodev",
-    "rnodiratime", "rnoexec", "rnorelatime", "rnosuid", "ro", "rprivate", "rrelatime", "rro",
-    "rrw", "rshared", "rslave", "rstrictatime", "rsuid", "runbindable", "rw", "shared", "slave",
-    "strictatime", "suid", "symfollow", "sync", "tmpcopyup", "idmap", "ridmap",
+    "async",
+    "atime",
+    "bind",
+    "defaults",
+    "dev",
+    "diratime",
+    "dirsync",
+    "exec",
+    "iversion",
+    "lazytime",
+    "loud",
+    "mand",
+    "noatime",
+    "nodev",
+    "nodiratime",
+    "noexec",
+    "noiversion",
+    "nolazytime",
+    "nomand",
+    "norelatime",
+    "nostrictatime",
+    "nosuid",
+    "nosymfollow",
+    "private",
+    "ratime",
+    "rbind",
+    "rdev",
+    "rdiratime",
+    "relatime",
+    "rexec",
+    "rnoatime",
+    "rnodev",
+    "rnodiratime",
+    "rnoexec",
+    "rnorelatime",
+    "rnosuid",
+    "ro",
+    "rprivate",
+    "rrelatime",
+    "rro",
+    "rrw",
+    "rshared",
+    "rslave",
+    "rstrictatime",
+    "rsuid",
+    "runbindable",
+    "rw",
+    "shared",
+    "slave",
+    "strictatime",
+    "suid",
+    "symfollow",
+    "sync",
+    "tmpcopyup",
+    "idmap",
+    "ridmap",
 ];
 
 /// `minibox-oci state`.
@@ -121,12 +170,14 @@ pub(super) fn ps(root: &Path, args: &PsArgs) -> Result<u8> {
     let at = at.ok_or_else(|| Error::new("ps shows no PID: its options must leave that column"))?;
     let pid = |line: &str| line.split_whitespace().nth(at)?.parse::<i32>().ok();
     let ours = lines.filter(|line| pid(line).is_some_and(|pid| pids.contains(&pid)));
-    output::print(&std::iter::once(heading).chain(ours).map(|l| format!("{l}\n")).collect::<String>());
+    output::print(
+        &std::iter::once(heading).chain(ours).map(|l| format!("{l}\n")).collect::<String>(),
+    );
     Ok(0)
 }
 
 /// `minibox-oci features`: only what is true.
-pub(super) fn features() -> Result<u8> {
+pub(super) fn features() -> u8 {
     let capabilities: Vec<String> =
         (0..64).filter_map(capabilities::name).map(|name| name.to_ascii_uppercase()).collect();
     print(&json!({
@@ -152,7 +203,7 @@ pub(super) fn features() -> Result<u8> {
             "org.opencontainers.runc.checkpoint.enabled": "false",
         },
     }));
-    Ok(0)
+    0
 }
 
 /// `minibox-oci spec`.
