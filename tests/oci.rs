@@ -313,6 +313,35 @@ fn whoever_is_killed_while_he_creates_leaves_nothing_that_delete_does_not_find()
 }
 
 #[test]
+fn killed_at_any_moment_create_leaves_what_delete_removes() {
+    for engine in Engine::all() {
+        engine.program(&["sleep", "1000"]);
+        let id = engine.id("c");
+        for millis in 0..40 {
+            let mut command = engine.command(&["create", "-b", "bundle", &id]);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.spawn().expect("it starts");
+            // Any moment will do.
+            std::thread::sleep(std::time::Duration::from_millis(millis));
+            let _ = child.kill();
+            child.wait().expect("it ends");
+            let pid = engine.call(&["list", "-f", "json"]).ok().to_owned();
+            let pid = serde_json::from_str::<Value>(&pid).expect("JSON")[0]["pid"].as_i64();
+            engine.call(&["delete", "--force", &id]).ok();
+            assert!(engine.states().is_empty(), "{millis}");
+            assert!(!pid.is_some_and(|pid| pid != 0 && is_alive(pid as i32)), "{millis}");
+        }
+        let mark = engine.path("states").display().to_string();
+        wait_until("nobody waits any more", || {
+            let processes = fs::read_dir("/proc").expect("it").flatten();
+            let mut lines =
+                processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+            !lines.any(|line| String::from_utf8_lossy(&line).contains(&mark))
+        });
+    }
+}
+
+#[test]
 fn one_of_many_wins_and_many_may_delete() {
     for engine in Engine::all() {
         let id = engine.id("c");
