@@ -108,7 +108,7 @@ fn drive(cli: &Cli) -> Result<u8> {
         Verb::Ps(args) => show::ps(root, args),
         Verb::Update(args) => update::update(root, args),
         Verb::Events(args) => events::events(root, args),
-        Verb::Spec(args) => show::spec(args),
+        Verb::Spec(args) => show::write_spec(args),
         Verb::Features => Ok(show::features()),
         Verb::Checkpoint(_) | Verb::Restore(_) => Err(Error::new(
             "checkpoint and restore are not supported: a process's memory cannot be saved yet",

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use minibox_runtime::container::{self, Container, Status};
-use minibox_runtime::{Error, Result, capabilities, mounts};
+use minibox_runtime::{Error, Result, capabilities, mounts, spec};
 use nix::unistd::{Gid, Uid};
 use oci_spec::runtime as oci;
 use serde_json::{Value, json};
@@ -176,10 +176,24 @@ pub(super) fn ps(root: &Path, args: &PsArgs) -> Result<u8> {
     Ok(0)
 }
 
+/// Is something done with this part of `linux` in config.json, rather than to refuse it?
+fn is_done(linux: Value) -> bool {
+    let refused = |linux: Value| {
+        let config = json!({ "ociVersion": SPEC_VERSION, "linux": linux });
+        let spec = serde_json::from_value::<oci::Spec>(config).ok();
+        spec.map(|spec| spec::unsupported(&spec).len())
+    };
+    refused(linux).is_some_and(|fields| Some(fields) == refused(json!({})))
+}
+
 /// `minibox-oci features`: only what is true.
 pub(super) fn features() -> u8 {
     let capabilities: Vec<String> =
         (0..64).filter_map(capabilities::name).map(|name| name.to_ascii_uppercase()).collect();
+    let mut namespaces = vec!["cgroup", "ipc", "mount", "network", "pid", "user", "uts"];
+    if is_done(json!({ "namespaces": [{ "type": "time" }] })) {
+        namespaces.push("time");
+    }
     print(&json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": SPEC_VERSION,
@@ -188,16 +202,17 @@ pub(super) fn features() -> u8 {
         ],
         "mountOptions": OPTIONS.iter().filter(|word| mounts::is_option(word)).collect::<Vec<_>>(),
         "linux": {
-            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
+            "namespaces": namespaces,
             "capabilities": capabilities,
             "cgroup": {
-                "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false,
+                "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": is_done(json!({ "resources": { "rdma": { "x": {} } } })),
             },
-            "seccomp": { "enabled": false },
+            "seccomp": { "enabled": is_done(json!({ "seccomp": { "defaultAction": "SCMP_ACT_ALLOW" } })) },
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
-            "intelRdt": { "enabled": false },
+            "intelRdt": { "enabled": is_done(json!({ "intelRdt": { "closID": "x" } })) },
             "mountExtensions": { "idmap": { "enabled": true } },
+            "netDevices": { "enabled": is_done(json!({ "netDevices": { "x": {} } })) },
         },
         "annotations": {
             "org.opencontainers.runc.checkpoint.enabled": "false",
@@ -207,7 +222,7 @@ pub(super) fn features() -> u8 {
 }
 
 /// `minibox-oci spec`.
-pub(super) fn spec(args: &SpecArgs) -> Result<u8> {
+pub(super) fn write_spec(args: &SpecArgs) -> Result<u8> {
     let file = args.bundle.join("config.json");
     if file.exists() {
         return Err(Error::new(format!("file {} exists. Remove it first", file.display())));
