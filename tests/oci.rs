@@ -342,6 +342,39 @@ fn killed_at_any_moment_create_leaves_what_delete_removes() {
 }
 
 #[test]
+fn failing_at_any_step_leaves_nothing() {
+    for caller in Caller::root_only("engines' containers that fail at any step") {
+        let mut engine = Engine::new(caller);
+        // Called by its own name, the test build would speak to people.
+        let folder = engine.sandbox.folder("guard");
+        engine.program = folder.join("minibox-oci");
+        let guard = engine.sandbox.guarded::<&str>(&[]).get_program().to_owned();
+        let guard = fs::canonicalize(guard).expect("the test build");
+        std::os::unix::fs::symlink(guard, &engine.program).expect("a link");
+        let hook = json!([{"path": "/bin/true"}]);
+        engine.config(|config| config["hooks"] = json!({ "createContainer": hook }));
+        engine.program(&["true"]);
+        let id = engine.id("c");
+        let table = engine.sandbox.call(&["steps", "--format", "markdown"]);
+        let rows = table.ok().lines().filter_map(|line| line.split("**").nth(1));
+        let not_taken = ["map-mounts", "map-ids", "join", "become-root", "oom-score", "label"];
+        let mut failed = 0;
+        for step in rows.filter(|step| !not_taken.contains(step)) {
+            let mut command = engine.command(&["create", "-b", "bundle", &id]);
+            command.env("MINIBOX_FAIL_AT", format!("{step}:EIO"));
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            let code = command.status().expect("it starts").code();
+            if code != Some(0) {
+                failed += 1;
+                assert_eq!((code, engine.states()), (Some(1), Vec::<String>::new()), "{step}");
+            }
+            engine.call(&["delete", "--force", &id]).ok();
+        }
+        assert!(failed > 20, "{failed} steps were taken");
+    }
+}
+
+#[test]
 fn one_of_many_wins_and_many_may_delete() {
     for engine in Engine::all() {
         let id = engine.id("c");
