@@ -179,26 +179,6 @@ fn the_engines_name_answers_its_version_in_three_lines() {
 }
 
 #[test]
-fn the_engines_name_refuses_loudly_what_it_cannot_do_yet() {
-    let sandbox = somebody();
-    let verbs: [&[&str]; 5] = [
-        &["create", "--bundle", ".", "x"],
-        &["start", "x"],
-        &["state", "x"],
-        &["checkpoint", "--help"],
-        &[],
-    ];
-    for args in verbs {
-        let ran = called(&sandbox, "minibox-oci", args);
-        ran.code(1).says(
-            "minibox: the OCI command line (create, start, state, …) is not part of this version",
-        );
-        assert_eq!(ran.stdout, "");
-        assert_eq!(ran.stderr.lines().count(), 1, "engines show one line: {ran:?}");
-    }
-}
-
-#[test]
 fn options_end_at_the_root_and_what_follows_is_the_programs() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);

@@ -41,9 +41,9 @@ const WAYS: [&[&str]; 3] = [&[], &["-d"], &["-t"]];
 /// Is the step called `name` taken by `run --rm --read-only`, started in this way by this caller?
 fn is_taken(name: &str, caller: Caller, way: &[&str]) -> bool {
     match name {
-        // Only where it is asked for, or shares something.
+        // Only where it is asked for, or shares something, or an engine asks.
         "join" | "map-mounts" | "oom-score" | "label" | "net-devices" | "time-namespace"
-        | "scheduling" | "init" => false,
+        | "scheduling" | "init" | "hooks" | "gate" => false,
         "make-cgroup" => caller.has_limits(),
         "map-ids" | "become-root" => caller != Caller::Root,
         "console" => way.contains(&"-t"),

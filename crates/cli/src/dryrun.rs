@@ -47,6 +47,8 @@ fn items_of(plan: &Plan, step: Step) -> usize {
         Step::OomScore => usize::from(plan.process.oom_score_adj.is_some()),
         Step::Label => plan.process.labels.len(),
         Step::Init => usize::from(plan.process.init.is_some()),
+        Step::Hooks => usize::from(plan.has_hooks),
+        Step::Gate => usize::from(plan.process.gate.is_some()),
         Step::TakeMounts => plan.mounts.len(),
         Step::AttachMounts => plan.mounts.len() + usize::from(plan.cwd_place.is_some()),
         Step::Devices => usize::from(plan.device_links) + usize::from(!plan.devices.is_empty()),

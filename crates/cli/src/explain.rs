@@ -62,6 +62,8 @@ impl Teller {
         let mut text = String::new();
         match event {
             Event::Born { pid } => self.pid = *pid,
+            // Engines alone have any.
+            Event::Hooks { .. } => {}
             Event::Before { step, call } => {
                 // Not known yet while a process in between joins namespaces.
                 let look = match self.pid {

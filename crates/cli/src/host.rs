@@ -62,7 +62,12 @@ pub(crate) fn hostname() -> String {
 
 /// The caller's name, from /etc/passwd; his number where he is not in there.
 pub(crate) fn user() -> String {
-    let uid = nix::unistd::Uid::effective().to_string();
+    user_name(nix::unistd::Uid::effective().as_raw())
+}
+
+/// The name of user `uid`, likewise.
+pub(crate) fn user_name(uid: u32) -> String {
+    let uid = uid.to_string();
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(uid.as_str()));
     let name = line.and_then(|line| line.split(':').next()).map(str::to_owned);

@@ -34,6 +34,7 @@ mod logs;
 mod manual;
 mod monitor;
 mod names;
+mod oci;
 mod output;
 mod patchwork;
 mod pause;
@@ -68,7 +69,6 @@ use std::process::ExitCode;
 use minibox_runtime::{Error, Result, step};
 
 use args::{Cli, GenerateVerb, Verb};
-use config::SPEC_VERSION;
 use language::Language;
 use store::Store;
 
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
         .map(|n| n.to_string_lossy().into_owned())
         .unwrap_or_default();
     if matches!(name.as_str(), "minibox-oci" | "runc" | "crun") {
-        return oci();
+        return oci::main();
     }
     language::choose(std::env::args_os().skip(1));
     if std::env::args_os().nth(1).is_some_and(|arg| arg == "__complete") {
@@ -112,22 +112,6 @@ fn main() -> ExitCode {
             ExitCode::from(error.blame.exit_code())
         }
     }
-}
-
-/// The engines' personality. Its command line is not part of this version, and it says so.
-fn oci() -> ExitCode {
-    if std::env::args().nth(1).is_some_and(|arg| arg == "--version" || arg == "-v") {
-        output::print(&format!(
-            "minibox-oci version {}\ncommit: {}\nspec: {SPEC_VERSION}\n",
-            views::version::VERSION,
-            views::version::commit()
-        ));
-        return ExitCode::SUCCESS;
-    }
-    output::note(
-        "the OCI command line (create, start, state, …) is not part of this version; `minibox run` runs containers",
-    );
-    ExitCode::FAILURE
 }
 
 fn drive(cli: Cli) -> Result<u8> {

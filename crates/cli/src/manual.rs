@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::{Arg, Command};
 use minibox_runtime::{Error, Result};
 
-/// minibox-oci(1) has no table yet to be made from.
+/// minibox-oci(1), which engines do not read.
 const OCI: &str = include_str!("manual/minibox-oci.1");
 /// What minibox(1) says beside verbs and options.
 const MORE: &str = include_str!("manual/more.1");

@@ -6,7 +6,7 @@
 //! Version 1 has a hierarchy per controller, version 2 one for all; what differs between them is decided
 //! in the files below this one, each about one concern: [`folders`] the folders themselves, [`limits`] how
 //! much may be used, [`devices`] which devices (by [`device_rules`], through a [`device_filter`]),
-//! [`freezer`] a pause.
+//! [`freezer`] a pause, [`oom`] an alarm.
 
 pub mod device_filter;
 pub mod device_rules;
@@ -14,6 +14,7 @@ pub mod devices;
 pub mod folders;
 pub mod freezer;
 pub mod limits;
+pub mod oom;
 
 use std::fs;
 use std::io::ErrorKind;

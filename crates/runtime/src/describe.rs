@@ -364,6 +364,8 @@ fn call_of_process(process: &ProcessPlan, step: Step, index: usize) -> String {
             format!("write({}, {})", quoted(&label.file), quoted(&label.word))
         }),
         Step::Init => String::from("clone(SIGCHLD); setpgid(0, 0)"),
+        Step::Hooks => String::from("read(line)"),
+        Step::Gate => String::from("accept(gate)"),
         Step::Stdio => String::from("dup3(…, 0); dup3(…, 1); dup3(…, 2)"),
         Step::Exec => {
             format!("execve({}, {})", program(process, index), list(process.argv.strings()))

@@ -64,6 +64,11 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
 
     // Mounts in three movements: take while the host is in sight, swap the root, attach inside.
     line.at(Step::PrivateMounts, 0, tell_nobody)?;
+    if plan.has_hooks {
+        line.at(Step::Hooks, 0, || {
+            if line.after_hooks() { Ok(()) } else { Err(Fault::new("recv", Errno::EPIPE)) }
+        })?;
+    }
     let root = line.at(Step::TakeRoot, 0, || take_root(&plan.root))?;
     for (index, mount) in plan.mounts.iter().enumerate() {
         taken[index] = line.at(Step::TakeMounts, index, || mount.take())?;

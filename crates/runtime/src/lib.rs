@@ -33,11 +33,14 @@
 
 pub mod capabilities;
 pub mod cgroup;
+pub mod container;
 pub mod copy_up;
 pub mod describe;
 pub mod devices;
 pub mod error;
+pub mod gate;
 pub mod hints;
+pub mod hooks;
 pub mod idmap;
 pub mod init;
 pub mod join;

@@ -40,9 +40,11 @@ pub enum Kind {
     Listener,
     /// A middle process tells the pid of the process it made, in `value`.
     Born,
+    /// It is time for the hooks; the child waits for one byte.
+    Hooks,
 }
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::Before,
     Kind::Done,
     Kind::Failed,
@@ -50,6 +52,7 @@ const KINDS: [Kind; 7] = [
     Kind::Ready,
     Kind::Listener,
     Kind::Born,
+    Kind::Hooks,
 ];
 
 /// One message, 64 bytes on the wire.
@@ -178,6 +181,12 @@ impl Line {
     /// Tells that the next thing is execve, and waits for the word; false where the parent is gone.
     pub fn ready(&self) -> bool {
         self.send(Message::new(Kind::Ready, Step::Exec, 0, 0));
+        self.wait()
+    }
+
+    /// Asks for the hooks, and waits until they have done their part; false where one failed.
+    pub fn after_hooks(&self) -> bool {
+        self.send(Message::new(Kind::Hooks, Step::Hooks, 0, 0));
         self.wait()
     }
 

@@ -57,6 +57,11 @@ pub fn go_on(init: i32) -> Result<()> {
     done.map_err(|fault| Error::of_fault("cannot let a process run on", fault))
 }
 
+/// Every process of the namespace whose PID 1 is `init` on the host, the oldest first.
+pub fn processes(init: i32) -> Result<Vec<i32>> {
+    Ok(Namespace::of(init)?.processes())
+}
+
 /// A pid namespace, as the device and inode numbers of its file in /proc tell it from others.
 struct Namespace((u64, u64));
 

@@ -180,6 +180,8 @@ pub struct Plan {
     pub resources: Option<LinuxResources>,
     /// Version 1 cgroup files to write "0" into.
     pub cgroup_doors: Vec<CString>,
+    /// Somebody has something to do between the namespaces and the mounts.
+    pub has_hooks: bool,
     /// /dev/console, where a terminal is asked for.
     pub console_place: Option<Place>,
     /// The program.
@@ -233,11 +235,7 @@ impl Plan {
         program.capabilities.limit_to(if in_userns { u64::MAX } else { capabilities::grantable() });
         program.habits = scheduling::plan(process, Some(linux))?;
         program.first_closed += choices.preserve_fds as RawFd;
-        if choices.init {
-            program.init = Some(Arguments::find().ok_or_else(|| {
-                Error::new("cannot find this process's own arguments in /proc/self/stat")
-            })?);
-        }
+        program.init = choices.init.then(own_arguments).transpose()?;
         Ok(Plan {
             clone_flags: clone_flags(spec),
             joins,
@@ -275,6 +273,7 @@ impl Plan {
             cgroup_owner: cgroup_owner(spec, id_map.as_ref()),
             resources: linux.resources().clone(),
             cgroup,
+            has_hooks: spec::has_early_hooks(spec),
             console_place: console_size
                 .map(|_| Place::new(Path::new("/dev/console"), true))
                 .transpose()?,
@@ -373,6 +372,11 @@ fn time_offsets(linux: &Linux) -> Vec<u8> {
     let mut lines: Vec<String> = offsets.map(line).collect();
     lines.sort();
     lines.concat().into_bytes()
+}
+
+fn own_arguments() -> Result<Arguments> {
+    let missing = || Error::new("cannot find this process's own arguments in /proc/self/stat");
+    Arguments::find().ok_or_else(missing)
 }
 
 /// The kinds of namespace, with their CLONE_* flags and names.
@@ -624,6 +628,10 @@ fn node_plans(spec: &Spec) -> Result<Vec<DevicePlan>> {
     }
     let asked = spec.linux().as_ref().and_then(|linux| linux.devices().as_ref());
     for device in asked.into_iter().flatten() {
+        if device.path() == Path::new("/dev/ptmx") {
+            // The container's own: a link to the devpts that is its own too.
+            continue;
+        }
         let node = DevicePlan::of_spec(device)?;
         nodes.retain(|other| other.path() != node.path());
         nodes.push(node);
@@ -759,6 +767,8 @@ pub fn plan_process(
         init: None,
         habits: scheduling::plan(process, None)?,
         affinity: scheduling::affinity(process)?,
+        keep_keyring: false,
+        gate: None,
         umask: user.umask().unwrap_or(0o022),
         capabilities: capabilities::plan(process.capabilities().as_ref())?,
         rlimits: rlimits::plan(process.rlimits().as_deref().unwrap_or_default())?,

@@ -9,6 +9,7 @@ use libc::AT_FDCWD;
 use nix::errno::Errno;
 
 use crate::capabilities::{CapabilitiesPlan, SYS_ADMIN};
+use crate::gate::Gate;
 use crate::label::Label;
 use crate::line::{Line, Told};
 use crate::reaper;
@@ -64,6 +65,10 @@ pub struct ProcessPlan {
     /// This process stays as an init, and the program is its child; what was written down for the caller's
     /// process is overwritten.
     pub init: Option<Arguments>,
+    /// The session keyring stays the caller's.
+    pub keep_keyring: bool,
+    /// Where it waits to be started, by somebody else than its maker.
+    pub gate: Option<Gate>,
 }
 
 impl ProcessPlan {
@@ -75,7 +80,7 @@ impl ProcessPlan {
             let given = self.stdio.iter().flatten().map(AsRawFd::as_raw_fd);
             sys::close_all_but(
                 self.first_closed,
-                &given.chain(needed.iter().copied()).chain([line.socket]),
+                &given.chain(needed.iter().copied()).chain([line.socket]).chain(self.at_gate()),
             )?;
             // The caller's mask must not decide who may enter what is made on the way.
             sys::umask(0);
@@ -84,6 +89,9 @@ impl ProcessPlan {
             sys::default_signals();
             sys::setsid()
         })?;
+        if self.keep_keyring {
+            return Ok(());
+        }
         line.at(Step::Keyring, 0, || match sys::join_session_keyring() {
             // The quota is per user, not per container; kernels and sandboxes without keys have none to leak.
             Err(fault) if matches!(fault.errno, Errno::EDQUOT | Errno::ENOSYS | Errno::EPERM) => {
@@ -166,6 +174,10 @@ impl ProcessPlan {
         line.at(Step::Capabilities, 0, || self.capabilities.apply(kept))?;
         line.at(Step::Stdio, 0, || self.place_stdio(line, terminal))?;
         line.at(Step::Workdir, 0, || self.enter_cwd())?;
+        if self.gate.is_some() {
+            // Whoever makes it is to hear what can be known before it is tried.
+            self.look_for_program().map_err(|(index, fault)| exec_failed(line, index, fault))?;
+        }
         if self.no_new_privs {
             line.at(Step::NoNewPrivileges, 0, sys::set_no_new_privs)?;
         }
@@ -193,15 +205,20 @@ impl ProcessPlan {
         }
         // Counts as done before it is: a successful execve leaves nobody to say so.
         line.at(Step::Exec, 0, || Ok(()))?;
-        // The parent opens the gate when everything is written down; where it is gone, so are we.
+        // The parent lets it go on when everything is written down; where it is gone, so are we.
         if !line.ready() {
             return Err(Told);
         }
+        let line = match &self.gate {
+            None => line,
+            Some(gate) => line.at(Step::Gate, 0, || gate.pass(line))?,
+        };
         let (index, fault) = self.exec();
-        let told = line.fail(Step::Exec, index, fault);
-        // Until the parent has looked at the root as it is from here, to say what is missing.
-        line.wait();
-        Err(told)
+        Err(exec_failed(line, index, fault))
+    }
+
+    fn at_gate(&self) -> impl Iterator<Item = RawFd> + Clone {
+        self.gate.as_ref().into_iter().flat_map(Gate::descriptors)
     }
 
     fn become_user(&self) -> Sys<()> {
@@ -254,7 +271,22 @@ impl ProcessPlan {
                 }
             }
         }
-        sys::close_all_but(self.first_closed, &std::iter::once(line.socket))
+        sys::close_all_but(self.first_closed, &std::iter::once(line.socket).chain(self.at_gate()))
+    }
+
+    /// Is there a program that could be executed? Otherwise what [`ProcessPlan::exec`] would answer.
+    fn look_for_program(&self) -> Result<(), (u16, Fault)> {
+        let mut worst = None;
+        for (index, path) in self.candidates.iter().enumerate() {
+            match sys::may_execute(path) {
+                Ok(()) if !sys::is_folder(path) => return Ok(()),
+                Ok(()) => worst = worst.or(Some((index as u16, Errno::EACCES))),
+                Err(fault) if matches!(fault.errno, Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(fault) => worst = worst.or(Some((index as u16, fault.errno))),
+            }
+        }
+        let (index, errno) = worst.unwrap_or((0, Errno::ENOENT));
+        Err((index, Fault::new(if worst.is_some() { "execve" } else { NOT_FOUND }, errno)))
     }
 
     /// Tries one candidate after the other; the failure that tells most, with the number of its path.
@@ -282,6 +314,13 @@ impl ProcessPlan {
         }
         worst
     }
+}
+
+fn exec_failed(line: Line, index: u16, fault: Fault) -> Told {
+    let told = line.fail(Step::Exec, index, fault);
+    // Until the parent has looked at the root as it is from here, to say what is missing.
+    line.wait();
+    told
 }
 
 /// CHILD: setgroups(2). That nobody may call it in this user namespace is no failure to have none beside

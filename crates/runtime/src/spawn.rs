@@ -44,6 +44,11 @@ pub enum Event<'a> {
         /// Its pid on the host.
         pid: i32,
     },
+    /// The namespaces are there, and the child waits for the hooks; `pid` is the host's.
+    Hooks {
+        /// Its pid on the host.
+        pid: i32,
+    },
     /// A step is about to be done; the child waits until the watcher returns.
     Before {
         /// Which.
@@ -258,7 +263,7 @@ impl Parents {
             Child::OfMiddle(middle) => (None, Some(middle)),
         };
         let (mut console, mut listener, mut failure) = (None, None, None);
-        let (mut ready, mut is_open) = (false, false);
+        let (mut hooks_are_due, mut ready, mut is_open) = (false, false, false);
         let mut wire = [0; WIRE];
         while let Some((message, fd)) = receive(&ours, &mut wire)? {
             let (step, index) = (message.step, usize::from(message.index));
@@ -272,10 +277,11 @@ impl Parents {
                     call: &describe::call(subject, step, index),
                     micros: u64::from(message.value),
                 }),
-                Kind::Console | Kind::Listener | Kind::Ready => {
+                Kind::Console | Kind::Listener | Kind::Hooks | Kind::Ready => {
                     match message.kind {
                         Kind::Console => console = fd,
                         Kind::Listener => listener = fd,
+                        Kind::Hooks => hooks_are_due = true,
                         _ => ready = true,
                     }
                     Ok(())
@@ -303,6 +309,10 @@ impl Parents {
             // A child of the middle process may have said all this before that one says who it is.
             let heard = heard.and_then(|()| {
                 let Some((pid, _)) = &child else { return Ok(()) };
+                if std::mem::take(&mut hooks_are_due) {
+                    watch(&Event::Hooks { pid: *pid })?;
+                    word();
+                }
                 if let Some(listener) = listener.take() {
                     tell_agent(subject, &listener, *pid)?;
                 }
@@ -328,14 +338,24 @@ impl Parents {
             tracing::debug!(pid, console = console.is_some(), "the program runs");
             return Ok(Running { pid, pidfd, console });
         }
-        // It has closed its line without becoming anything: it ends, and no zombie may stay.
-        let status = waitpid(Pid::from_raw(pid), None);
-        let crashed = matches!(status, Ok(WaitStatus::Signaled(..)));
-        Err(match (failure, own_failure) {
-            (Some(its_word), _) => its_word,
-            (None, Some(ours)) if !crashed => ours,
-            (None, _) => died_early(status, subject.process().seccomp.is_some()),
-        })
+        let is_filtered = subject.process().seccomp.is_some();
+        Err(why_nothing_began(pid, is_filtered, failure, own_failure))
+    }
+}
+
+/// It has closed its line without becoming anything: it ends, and no zombie may stay.
+fn why_nothing_began(
+    pid: i32,
+    is_filtered: bool,
+    its_word: Option<Error>,
+    ours: Option<Error>,
+) -> Error {
+    let status = waitpid(Pid::from_raw(pid), None);
+    let crashed = matches!(status, Ok(WaitStatus::Signaled(..)));
+    match (its_word, ours) {
+        (Some(its_word), _) => its_word,
+        (None, Some(ours)) if !crashed => ours,
+        (None, _) => died_early(status, is_filtered),
     }
 }
 

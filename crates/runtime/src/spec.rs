@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxMemory, LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{LinuxMemory, LinuxNamespaceType, LinuxResources, Process, Spec};
 use serde_json::Value;
 
 use crate::capabilities;
@@ -154,7 +154,6 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
             fields.push(field.to_owned());
         }
     };
-    say(spec.hooks().is_some(), "hooks");
     say(spec.solaris().is_some(), "solaris");
     say(spec.windows().is_some(), "windows");
     say(spec.vm().is_some(), "vm");
@@ -238,6 +237,40 @@ pub fn owner_of_sysctl(key: &str) -> Option<LinuxNamespaceType> {
         ("fs", name) if name.starts_with("mqueue/") => Some(LinuxNamespaceType::Ipc),
         ("user", _) => Some(LinuxNamespaceType::User),
         _ => None,
+    }
+}
+
+/// Are there hooks that are called before the root is made?
+pub fn has_early_hooks(spec: &Spec) -> bool {
+    spec.hooks().as_ref().is_some_and(|hooks| {
+        #[allow(deprecated)] // Engines still send it.
+        let lists = [hooks.prestart(), hooks.create_runtime(), hooks.create_container()];
+        lists.into_iter().flatten().any(|list| !list.is_empty())
+    })
+}
+
+/// Takes out the limits that are 0 or empty: engines write them so where they mean none.
+pub fn drop_zeros(resources: &mut LinuxResources) {
+    if let Some(memory) = resources.memory_mut() {
+        memory.set_limit(memory.limit().filter(|limit| *limit != 0));
+        memory.set_swap(memory.swap().filter(|limit| *limit != 0));
+        memory.set_reservation(memory.reservation().filter(|limit| *limit != 0));
+    }
+    if let Some(cpu) = resources.cpu_mut() {
+        cpu.set_shares(cpu.shares().filter(|shares| *shares != 0));
+        cpu.set_quota(cpu.quota().filter(|quota| *quota != 0));
+        cpu.set_period(cpu.period().filter(|period| *period != 0));
+        cpu.set_realtime_runtime(cpu.realtime_runtime().filter(|time| *time != 0));
+        cpu.set_realtime_period(cpu.realtime_period().filter(|time| *time != 0));
+        cpu.set_cpus(cpu.cpus().clone().filter(|cpus| !cpus.is_empty()));
+        cpu.set_mems(cpu.mems().clone().filter(|mems| !mems.is_empty()));
+    }
+    if let Some(io) = resources.block_io_mut() {
+        io.set_weight(io.weight().filter(|weight| *weight != 0));
+        io.set_leaf_weight(io.leaf_weight().filter(|weight| *weight != 0));
+    }
+    if resources.pids().is_some_and(|pids| pids.limit() == 0) {
+        resources.set_pids(None);
     }
 }
 

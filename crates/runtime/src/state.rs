@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -193,6 +193,12 @@ impl Lock {
         };
         // Whoever held it before may have removed the folder.
         Ok(folder.exists().then_some(Lock { held }))
+    }
+
+    /// The open file behind it: a process that inherits it holds the lock as long as it keeps that open, unless
+    /// this one unlocks it.
+    pub fn descriptor(&self) -> RawFd {
+        self.held.as_raw_fd()
     }
 
     /// After a fork, in the process that does not keep the lock: to unlock it here would unlock it for

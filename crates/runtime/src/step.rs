@@ -138,6 +138,11 @@ steps! {
         "The mount namespace is a copy, but shared mounts would still pass changes on in both directions. It comes before the first mount, and pivot_root(2) demands it. They still hear of the host's, for volumes that are meant to."
         "mount_namespaces(7), mount_setattr(2)"
         [ENOSYS => "this kernel is older than Linux 5.12, which minibox needs"]
+    Hooks "hooks" Child
+        "let the hooks do their part"
+        "Only for engines, whose config.json may name programs of the host that add to a container: the namespaces exist, and nothing of the root has been taken yet, so what a hook mounts there is taken too."
+        "runtime-spec, config.md#posix-platform-hooks"
+        []
     TakeRoot "take-root" Child
         "take the root filesystem as a mount"
         "pivot_root(2) wants a mount, not a folder. An overlay shows the folder as it is and catches every change in a layer of the container's own."
@@ -248,6 +253,11 @@ steps! {
         "Only with `--init`. PID 1 must collect orphans and gets no signal it has no handler for; most programs expect neither. Here, because whoever starts the program should be as confined as the program."
         "fork(2), waitid(2), pid_namespaces(7)"
         [EAGAIN => "a limit on processes is reached: --pids-limit must leave room for two"]
+    Gate "gate" Child
+        "wait to be started"
+        "Only for engines, which make a container with one command and start it with another: everything is done but the last call, and whoever made it may go."
+        "unix(7), runtime-spec, runtime.md#lifecycle"
+        []
     Exec "exec" Child
         "become the program"
         "The process stays, with its PID, namespaces and limits; its memory is replaced by the program's: code, data, heap and stack begin anew."

@@ -1180,6 +1180,25 @@ pub fn send_with_fd(socket: RawFd, bytes: &[u8], fd: RawFd) -> Sys<()> {
     syscall!("sendmsg", libc::SYS_sendmsg, socket, &raw const message, libc::MSG_NOSIGNAL).map(drop)
 }
 
+/// accept4(2): waits for the next connection. It is close-on-exec.
+pub fn accept(listener: RawFd) -> Sys<RawFd> {
+    let null = std::ptr::null::<u8>();
+    syscall!("accept", libc::SYS_accept4, listener, null, null, libc::SOCK_CLOEXEC)
+        .map(|fd| fd as RawFd)
+}
+
+/// faccessat2(2) of the effective ids with `X_OK`: could this process execute the file?
+pub fn may_execute(path: &CStr) -> Sys<()> {
+    let flags = libc::AT_EACCESS;
+    let (dir, path) = (libc::AT_FDCWD, path.as_ptr());
+    syscall!("faccessat2", libc::SYS_faccessat2, dir, path, libc::X_OK, flags).map(drop)
+}
+
+/// stat(2): is `path` a folder?
+pub fn is_folder(path: &CStr) -> bool {
+    openat2(libc::AT_FDCWD, path, libc::O_PATH | libc::O_DIRECTORY, 0, 0).map(close).is_ok()
+}
+
 /// poll(2) without waiting: has the other side of `socket` gone?
 pub fn hung_up(socket: RawFd) -> bool {
     let mut poll = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };

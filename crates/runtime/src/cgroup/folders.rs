@@ -146,7 +146,17 @@ impl Cgroup {
         Ok(())
     }
 
-    fn folder_of(&self, controller: &str) -> Option<&PathBuf> {
+    /// Is it of version 2?
+    pub fn is_unified(&self) -> bool {
+        self.unified
+    }
+
+    /// Is there such a cgroup, in any hierarchy?
+    pub fn exists(&self) -> bool {
+        self.folders.iter().any(|(_, folder)| folder.exists())
+    }
+
+    pub(super) fn folder_of(&self, controller: &str) -> Option<&PathBuf> {
         let has = |h: &Hierarchy| self.unified || h.controllers.iter().any(|c| c == controller);
         self.folders.iter().find(|(h, _)| has(h)).map(|(_, folder)| folder)
     }
@@ -157,7 +167,7 @@ impl Cgroup {
     }
 
     /// What stands in a file, where it can be read.
-    pub(super) fn read(&self, controller: &str, file: &str) -> Option<String> {
+    pub fn read(&self, controller: &str, file: &str) -> Option<String> {
         let text = fs::read_to_string(self.folder_of(controller)?.join(file)).ok()?;
         Some(text.trim_end().to_owned())
     }

@@ -1,0 +1,199 @@
+//! The engines' personality: `minibox-oci`, also when called `runc` or `crun`. No prompt, no colour, no
+//! monitor, English only; what is printed and how it fails is what engines read.
+
+mod args;
+mod create;
+mod events;
+mod exec;
+mod show;
+mod update;
+mod words;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use clap::{CommandFactory, Parser};
+use minibox_runtime::{Blame, Error, Result, container};
+
+use crate::config::SPEC_VERSION;
+use crate::output;
+use crate::seal;
+use crate::signals;
+use crate::views::version;
+use args::{Cli, Verb};
+
+/// Does what the command line asks for.
+pub(crate) fn main() -> ExitCode {
+    let words: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let tidied = words::tidy(&Cli::command(), &words);
+    let cli = match Cli::try_parse_from(std::iter::once(String::from("minibox-oci")).chain(tidied))
+    {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            return fail(None, "text", &Error::new(line), 1);
+        }
+        Err(help) => {
+            output::print(&help.render().to_string());
+            return ExitCode::SUCCESS;
+        }
+    };
+    if cli.version {
+        output::print(&format!(
+            "minibox-oci version {}\ncommit: {}\nspec: {SPEC_VERSION}\n",
+            version::VERSION,
+            version::commit()
+        ));
+        return ExitCode::SUCCESS;
+    }
+    // A caller who ignores it would have the kernel throw exit statuses away.
+    minibox_runtime::sys::default_signal(libc::SIGCHLD);
+    if cli.debug {
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .with_max_level(tracing::Level::TRACE);
+        subscriber.init();
+    }
+    // Before any verb enters a bundle.
+    let log = cli.log.as_ref().map(|log| std::path::absolute(log).unwrap_or_else(|_| log.clone()));
+    let code = if matches!(cli.verb, Some(Verb::Exec(_))) { 255 } else { 1 };
+    match drive(&cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => fail(log.as_ref(), &cli.log_format, &error, code),
+    }
+}
+
+fn drive(cli: &Cli) -> Result<u8> {
+    let has_cgroup = check_globals(cli)?;
+    let Some(verb) = &cli.verb else {
+        output::print(&Cli::command().render_help().to_string());
+        return Ok(0);
+    };
+    let root = cli.root.clone().unwrap_or_else(default_root);
+    let root = std::path::absolute(&root).map_err(|e| Error::of_io("find", &root, &e))?;
+    let root = root.as_path();
+    match verb {
+        Verb::Create(args) => {
+            seal::ensure();
+            create::create(root, args, has_cgroup)
+        }
+        Verb::Run(args) => {
+            seal::ensure();
+            create::run(root, args, has_cgroup)
+        }
+        Verb::Start(args) => {
+            if create::has_start_hooks(root, &args.id) {
+                seal::ensure();
+            }
+            container::start(root, &args.id).map(|()| 0)
+        }
+        Verb::Exec(args) => {
+            seal::ensure();
+            exec::exec(root, args)
+        }
+        Verb::State(args) => show::state(root, &args.id),
+        Verb::Kill(args) => {
+            let signal = signals::parse("SIGNAL", &args.signal)?;
+            container::Container::find(root, &args.id)?.kill(signal, args.all).map(|()| 0)
+        }
+        Verb::Delete(args) => container::delete(root, &args.id, args.force).map(|()| 0),
+        Verb::Pause(args) => pause(root, &args.id, true),
+        Verb::Resume(args) => pause(root, &args.id, false),
+        Verb::List(args) => show::list(root, args),
+        Verb::Ps(args) => show::ps(root, args),
+        Verb::Update(args) => update::update(root, args),
+        Verb::Events(args) => events::events(root, args),
+        Verb::Spec(args) => show::write_spec(args),
+        Verb::Features => Ok(show::features()),
+        Verb::Checkpoint(_) | Verb::Restore(_) => Err(Error::new(
+            "checkpoint and restore are not supported: a process's memory cannot be saved yet",
+        )),
+    }
+}
+
+/// The options before the verb; do containers get cgroups?
+fn check_globals(cli: &Cli) -> Result<bool> {
+    if !matches!(cli.log_format.as_str(), "text" | "json") {
+        return Err(crate::wishes::bad("--log-format", &cli.log_format, "text or json"));
+    }
+    if !matches!(cli.rootless.as_str(), "auto" | "true" | "false") {
+        return Err(crate::wishes::bad("--rootless", &cli.rootless, "auto, true or false"));
+    }
+    let manager = cli.cgroup_manager.as_deref().unwrap_or("cgroupfs");
+    match manager {
+        "systemd" => Err(no_systemd("--cgroup-manager systemd")),
+        _ if cli.systemd_cgroup => Err(no_systemd("--systemd-cgroup")),
+        "cgroupfs" => Ok(true),
+        "disabled" => Ok(false),
+        other => {
+            Err(crate::wishes::bad("--cgroup-manager", other, "cgroupfs, systemd or disabled"))
+        }
+    }
+}
+
+fn no_systemd(flag: &str) -> Error {
+    Error::new(format!("{flag}: this version cannot ask systemd for cgroups"))
+        .hint("set the engine's cgroup driver to cgroupfs")
+}
+
+fn pause(root: &std::path::Path, id: &str, pause: bool) -> Result<u8> {
+    let (container, _lock) = container::Container::lock(root, id)?;
+    container.pause(pause).map(|()| 0)
+}
+
+fn default_root() -> PathBuf {
+    if nix::unistd::Uid::effective().is_root() {
+        return PathBuf::from("/run/minibox-oci");
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
+        Some(folder) => PathBuf::from(folder).join("minibox-oci"),
+        None => std::env::temp_dir().join(format!("minibox-oci-{}", nix::unistd::Uid::effective())),
+    }
+}
+
+/// Tells a failure on one line of standard error, and in the log.
+fn fail(log: Option<&PathBuf>, format: &str, error: &Error, code: u8) -> ExitCode {
+    let text = output::on_one_line(&line_of(error));
+    let time = humantime::format_rfc3339_seconds(SystemTime::now());
+    if let Some(log) = log {
+        let line = if format == "json" {
+            serde_json::json!({"level": "error", "msg": text, "time": time.to_string()}).to_string()
+        } else {
+            format!("time={:?} level=error msg={text:?}", time.to_string())
+        };
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(log);
+        // Whoever cannot be told there reads it below.
+        let _ = file.and_then(|mut file| writeln!(file, "{line}"));
+    }
+    let _ = writeln!(std::io::stderr(), "minibox-oci: {text}");
+    ExitCode::from(code)
+}
+
+/// An error on one line. Engines take the words of ENOENT, EACCES and EPERM for the program's: others are
+/// named by their number's name alone.
+fn line_of(error: &Error) -> String {
+    let mut text = error.what.clone();
+    match (error.blame, &error.call, error.errno) {
+        (Blame::NotFound | Blame::NotExecutable, _, Some(errno)) => {
+            text += &format!(": {}", errno.desc().to_lowercase());
+        }
+        (_, Some(call), Some(errno)) => text += &format!(": {call} = {errno:?}"),
+        (_, None, Some(errno)) => text += &format!(": {errno:?}"),
+        (_, Some(call), None) => text += &format!(": {call}"),
+        (_, None, None) => {}
+    }
+    let cause = error.step.and_then(|step| step.cause(error.errno?));
+    if let Some(cause) = cause.filter(|_| error.blame == Blame::Minibox) {
+        text += &format!("; {cause}");
+    }
+    // What is said of a program that is missing is said to people, of `minibox run`.
+    if let Some(hint) = error.hint.as_ref().filter(|_| error.blame != Blame::NotFound) {
+        text += &format!("; {hint}");
+    }
+    text
+}

@@ -1,0 +1,92 @@
+//! Debian's engines with minibox below them: the scripts in engines/, step by step.
+//!
+//! `MINIBOX_ENGINES_RUNTIME=runc` plays them with another runtime, to see what fails with that one too.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use minibox_tests::{Caller, Ran, Sandbox, checkout, has, skip, wait_until};
+
+/// They are heavy, and some make cgroups of the same name.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The cgroups there are. Engines leave those above a container's own.
+fn cgroups(folder: &Path, all: &mut BTreeSet<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            all.insert(entry.path());
+            cgroups(&entry.path(), all);
+        }
+    }
+}
+
+fn play(engine: &str, programs: &[&str], least: usize) {
+    let test = format!("!{engine} on minibox");
+    for _ in Caller::root_only(&test) {
+        let lacking = programs.iter().find(|program| !has(program));
+        if let Some(program) = lacking {
+            return skip(&test, &format!("{program} is not installed"));
+        }
+        let _alone = ONE_AT_A_TIME.lock();
+        let sandbox = Sandbox::new(Caller::Root);
+        let program = sandbox.path("minibox-oci");
+        fs::copy(sandbox.program(), &program).expect("a copy");
+        let here = checkout().join("tests/engines");
+        let mut there_before = BTreeSet::new();
+        cgroups(Path::new("/sys/fs/cgroup"), &mut there_before);
+        let mut script = sandbox.command(&here.join(engine));
+        let other = std::env::var_os("MINIBOX_ENGINES_RUNTIME");
+        script.env("RUNTIME", other.map_or(program, PathBuf::from));
+        script.env("ROOT", sandbox.rootfs()).env("HERE", &here);
+        let apart = checkout().join("tests/compat/apart").display().to_string();
+        let around = "unshare --mount --net --pid --fork --kill-child --mount-proc --";
+        let around: Vec<&str> = around.split(' ').chain([apart.as_str()]).collect();
+        let ran = Ran::of(&sandbox.around(&around, &script).output().expect("it starts"));
+        let said = &ran.stdout;
+        let steps = said.lines().filter(|line| line.starts_with("ok: ")).count();
+        println!("{engine}: {steps} steps");
+        assert!(!said.contains("FAILED") && said.ends_with("done\n"), "{ran:?}");
+        assert!(steps >= least, "{steps} of {least} steps: {ran:?}");
+        wait_until("the end of its cgroups", || {
+            let mut there = BTreeSet::new();
+            cgroups(Path::new("/sys/fs/cgroup"), &mut there);
+            let new = there.difference(&there_before);
+            let ours: Vec<_> = new.filter(|path| is_of(engine, path)).collect();
+            // The deepest first; whatever still holds a process stays.
+            ours.iter().rev().all(|path| fs::remove_dir(path).is_ok())
+        });
+    }
+}
+
+/// Other tests make cgroups meanwhile.
+fn is_of(engine: &str, cgroup: &Path) -> bool {
+    let path = cgroup.display().to_string();
+    let parents: &[&str] = match engine {
+        "podman" | "buildah" => &["libpod_parent", "buildah", "machine"],
+        "docker" => &["/docker", "minibox-engines"],
+        _ => &["/default", "minibox-engines"],
+    };
+    parents.iter().any(|parent| path.contains(parent))
+}
+
+#[test]
+fn podman() {
+    play("podman", &["podman", "conmon"], 36);
+}
+
+#[test]
+fn buildah() {
+    play("buildah", &["buildah", "podman"], 5);
+}
+
+#[test]
+fn containerd() {
+    play("containerd", &["containerd", "ctr", "podman"], 20);
+}
+
+#[test]
+fn docker() {
+    play("docker", &["dockerd", "docker", "containerd"], 36);
+}

@@ -1,0 +1,779 @@
+//! `minibox-oci`, the engines' command line: the verbs themselves, without an engine.
+
+use std::fs;
+use std::io::{IoSliceMut, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use minibox_tests::{Beside, Caller, Ran, Sandbox, is_alive, is_version_2, wait_until};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use serde_json::{Value, json};
+
+/// A bundle of one caller's, and a root of its own for the states. Dropping it deletes every container and
+/// fails the test where anything is left.
+struct Engine {
+    sandbox: Sandbox,
+    program: PathBuf,
+}
+
+impl Engine {
+    fn new(caller: Caller) -> Engine {
+        let sandbox = Sandbox::new(caller);
+        let program = sandbox.path("minibox-oci");
+        std::os::unix::fs::symlink(sandbox.program(), &program).expect("a link");
+        let engine = Engine { sandbox, program };
+        engine.sandbox.folder("bundle");
+        engine.sandbox.folder("states");
+        engine.sandbox.folder("out");
+        let rootless: &[&str] = if caller == Caller::Root { &[] } else { &["--rootless"] };
+        engine.call(&[&["spec", "-b", "bundle"], rootless].concat()).ok();
+        let rootfs = engine.sandbox.rootfs();
+        engine.config(|config| {
+            config["root"]["path"] = json!(rootfs);
+            config["process"]["terminal"] = json!(false);
+        });
+        engine
+    }
+
+    fn all() -> impl Iterator<Item = Engine> {
+        Caller::all().into_iter().map(Engine::new)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.sandbox.path(name)
+    }
+
+    /// Changes config.json.
+    fn config(&self, change: impl FnOnce(&mut Value)) {
+        let path = self.path("bundle/config.json");
+        let mut config = serde_json::from_slice(&fs::read(&path).expect("it")).expect("JSON");
+        change(&mut config);
+        fs::write(&path, config.to_string()).expect("write");
+    }
+
+    /// What the next container executes.
+    fn program(&self, args: &[&str]) {
+        self.config(|config| config["process"]["args"] = json!(args));
+    }
+
+    /// A name that no other test has: it is a cgroup's too.
+    fn id(&self, name: &str) -> String {
+        let folder = self.path("").display().to_string();
+        let end = folder.trim_end_matches('/').rsplit('-').next().unwrap_or_default().to_owned();
+        format!("{name}-{end}")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.sandbox.command(&self.program);
+        command.arg("--root").arg(self.path("states")).args(args);
+        command
+    }
+
+    #[track_caller]
+    fn call(&self, args: &[&str]) -> Ran {
+        Ran::of(&self.command(args).output().expect("it starts"))
+    }
+
+    /// For verbs after which a process goes on that has their streams.
+    #[track_caller]
+    fn quietly(&self, args: &[&str]) -> Ran {
+        let errors = self.path("errors");
+        let file = fs::File::create(&errors).expect("a file");
+        let mut command = self.command(args);
+        command.stdout(Stdio::null()).stderr(file);
+        let code = command.status().expect("it starts").code().unwrap_or(-1);
+        Ran { code, stdout: String::new(), stderr: fs::read_to_string(&errors).expect("errors") }
+    }
+
+    #[track_caller]
+    fn create(&self, id: &str) -> Ran {
+        self.quietly(&["create", "-b", "bundle", id])
+    }
+
+    /// A container that runs `args`.
+    #[track_caller]
+    fn running(&self, name: &str, args: &[&str]) -> String {
+        let id = self.id(name);
+        self.program(args);
+        self.create(&id).ok();
+        self.call(&["start", &id]).ok();
+        id
+    }
+
+    #[track_caller]
+    fn state(&self, id: &str) -> Value {
+        serde_json::from_str(self.call(&["state", id]).ok()).expect("JSON")
+    }
+
+    #[track_caller]
+    fn status(&self, id: &str) -> String {
+        self.state(id)["status"].as_str().expect("a status").to_owned()
+    }
+
+    #[track_caller]
+    fn wait_for(&self, id: &str, status: &str) {
+        wait_until(&format!("{id} is {status}"), || self.status(id) == status);
+    }
+
+    #[track_caller]
+    fn pid(&self, id: &str) -> i32 {
+        self.state(id)["pid"].as_i64().expect("a pid") as i32
+    }
+
+    fn states(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path("states")).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for id in self.states() {
+            let ran = self.call(&["delete", "--force", &id]);
+            assert!(std::thread::panicking() || ran.code == 0, "{ran:?}");
+        }
+        if !std::thread::panicking() {
+            assert!(self.states().is_empty(), "left behind: {:?}", self.states());
+            let own = self.id("");
+            let mut find = Command::new("find");
+            find.args(["/sys/fs/cgroup", "-name"]).arg(format!("minibox-oci-*{own}"));
+            let found = find.output().expect("find");
+            assert!(found.stdout.is_empty(), "left behind: {}", Ran::of(&found).stdout);
+        }
+    }
+}
+
+/// The descriptor that somebody sends to the socket.
+fn received(listener: &UnixListener) -> OwnedFd {
+    let (stream, _) = listener.accept().expect("a connection");
+    let (mut bytes, mut space) = ([0; 64], nix::cmsg_space!(i32));
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let flags = MsgFlags::empty();
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), flags);
+    for control in message.expect("a message").cmsgs().expect("control messages") {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            // SAFETY: the kernel has just made it for this process.
+            #[allow(unsafe_code)]
+            return unsafe { OwnedFd::from_raw_fd(fds[0]) };
+        }
+    }
+    panic!("no descriptor came")
+}
+
+fn listener(engine: &Engine, name: &str) -> (UnixListener, String) {
+    let path = engine.path(name);
+    let listener = UnixListener::bind(&path).expect("a socket");
+    engine.sandbox.give(&path);
+    (listener, path.display().to_string())
+}
+
+#[test]
+fn from_create_to_delete() {
+    for engine in Engine::all() {
+        let id = engine.id("c");
+        engine.program(&["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.01; done"]);
+        // Options may follow the ID.
+        engine.quietly(&["create", &id, "--bundle", "bundle", "-pid-file", "out/pid"]).ok();
+        let state = engine.state(&id);
+        let keys: Vec<&String> = state.as_object().expect("an object").keys().collect();
+        let wanted = ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "owner"];
+        assert_eq!(keys, wanted);
+        assert_eq!((&state["status"], &state["id"]), (&json!("created"), &json!(id)));
+        let pid = engine.pid(&id);
+        assert_eq!(fs::read_to_string(engine.path("out/pid")).expect("it"), pid.to_string());
+        assert_eq!(engine.call(&["list", "-q"]).ok(), id);
+        let list = engine.call(&["list"]);
+        let words: Vec<&str> = list.ok().split_whitespace().collect();
+        assert_eq!(words[..6], ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
+        assert_eq!(words[6..9], [&id, &pid.to_string(), "created"]);
+        let again = engine.create(&id);
+        again.code(1).says("already exists");
+
+        engine.call(&["start", &id]).ok();
+        assert_eq!((engine.status(&id), engine.pid(&id)), (String::from("running"), pid));
+        engine.call(&["start", &id]).code(1).says("cannot start an already running container");
+        engine.call(&["delete", &id]).code(1).says("that is not stopped: running");
+        let json: Value = serde_json::from_str(engine.call(&["list", "-f", "json"]).ok()).unwrap();
+        assert_eq!(json[0]["status"], "running");
+
+        // Its trap is set in its own time.
+        wait_until("it ends", || {
+            let _ = engine.call(&["kill", &id]);
+            engine.status(&id) == "stopped"
+        });
+        assert_eq!(engine.pid(&id), 0);
+        engine.call(&["kill", &id, "KILL"]).code(1).says("container not running");
+        engine.call(&["start", &id]).code(1).says("cannot start a container that has stopped");
+        engine.call(&["exec", &id, "true"]).code(255).says("container not running");
+        engine.call(&["delete", &id]).ok();
+        engine.call(&["delete", &id]).code(1).says("container does not exist");
+        engine.call(&["delete", "--force", &id]).ok();
+        engine.call(&["state", &id]).code(1).says("container does not exist");
+        assert_eq!(engine.call(&["list", "-f", "json"]).ok(), "[]");
+    }
+}
+
+#[test]
+fn what_cannot_be_executed_is_told_by_create_in_words_that_engines_know() {
+    for engine in Engine::all() {
+        let id = engine.id("c");
+        for (program, words) in [
+            ("nonexist", ["executable file not found", "no such file or directory"]),
+            ("/none/such", ["executable file not found", "no such file or directory"]),
+            ("/etc", ["permission denied", "/etc"]),
+            ("/etc/passwd", ["permission denied", "/etc/passwd"]),
+        ] {
+            engine.program(&[program]);
+            let ran = engine.create(&id);
+            ran.code(1).says(words[0]).says(words[1]);
+            assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+            assert!(engine.states().is_empty());
+        }
+        // Any other lack of a file has other words.
+        engine.program(&["true"]);
+        engine.config(|config| {
+            let mount = json!({"destination": "/x", "source": "/none/such", "type": "bind"});
+            config["mounts"].as_array_mut().expect("mounts").push(mount);
+        });
+        let ran = engine.create(&id);
+        assert!(
+            !ran.code(1).stderr.to_lowercase().contains("no such file or directory"),
+            "{ran:?}"
+        );
+        assert!(ran.stderr.contains("ENOENT"), "{ran:?}");
+    }
+}
+
+#[test]
+fn what_fails_at_the_last_call_is_told_by_start() {
+    for engine in Engine::all() {
+        let shared = engine.sandbox.folder("shared");
+        fs::write(shared.join("broken"), "neither script nor program").expect("write");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(shared.join("broken"), mode).expect("chmod");
+        engine.config(|config| {
+            let mount = json!({"destination": "/mnt", "source": shared, "options": ["bind"]});
+            config["mounts"].as_array_mut().expect("mounts").push(mount);
+        });
+        let id = engine.id("c");
+        engine.program(&["/mnt/broken"]);
+        engine.create(&id).ok();
+        engine.call(&["start", &id]).code(1).says("exec format error");
+        engine.wait_for(&id, "stopped");
+    }
+}
+
+#[test]
+fn a_created_container_can_be_killed_and_deleted() {
+    for engine in Engine::all() {
+        let (one, two) = (engine.id("one"), engine.id("two"));
+        engine.program(&["sleep", "1000"]);
+        engine.create(&one).ok();
+        engine.create(&two).ok();
+        let pid = engine.pid(&two);
+        engine.call(&["kill", &one, "9"]).ok();
+        engine.wait_for(&one, "stopped");
+        engine.call(&["start", &one]).code(1).says("has stopped");
+        engine.call(&["delete", &one]).ok();
+        // As with runc, nobody misses what has never run.
+        engine.call(&["delete", &two]).ok();
+        assert!(!is_alive(pid));
+    }
+}
+
+#[test]
+fn whoever_is_killed_while_he_creates_leaves_nothing_that_delete_does_not_find() {
+    for engine in Engine::all() {
+        let (id, file) = (engine.id("c"), engine.sandbox.folder("seen").join("pid"));
+        engine.program(&["sleep", "1000"]);
+        let script = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", file.display());
+        engine.config(|config| {
+            let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+            config["hooks"] = json!({ "createRuntime": hook });
+        });
+        let mut command = engine.command(&["create", "-b", "bundle", &id]);
+        let beside = Beside::spawn(&mut command);
+        wait_until("the hook runs", || file.exists());
+        assert_eq!(engine.status(&id), "creating");
+        let hook: i32 = fs::read_to_string(&file).expect("it").trim().parse().expect("a pid");
+        let maker = fs::read_to_string(format!("/proc/{hook}/stat")).expect("it runs");
+        let maker = maker.rsplit_once(") ").expect("fields").1.split(' ').nth(1).expect("a parent");
+        let maker = nix::unistd::Pid::from_raw(maker.parse().expect("a pid"));
+        nix::sys::signal::kill(maker, Signal::SIGKILL).expect("a signal");
+        let pid = engine.pid(&id);
+        drop(beside);
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(hook), Signal::SIGKILL);
+        engine.call(&["delete", "--force", &id]).ok();
+        assert!(!is_alive(pid), "{pid}");
+        assert!(engine.states().is_empty());
+    }
+}
+
+#[test]
+fn killed_at_any_moment_create_leaves_what_delete_removes() {
+    for engine in Engine::all() {
+        engine.program(&["sleep", "1000"]);
+        let id = engine.id("c");
+        for millis in 0..40 {
+            let mut command = engine.command(&["create", "-b", "bundle", &id]);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.spawn().expect("it starts");
+            // Any moment will do.
+            std::thread::sleep(std::time::Duration::from_millis(millis));
+            let _ = child.kill();
+            child.wait().expect("it ends");
+            let pid = engine.call(&["list", "-f", "json"]).ok().to_owned();
+            let pid = serde_json::from_str::<Value>(&pid).expect("JSON")[0]["pid"].as_i64();
+            engine.call(&["delete", "--force", &id]).ok();
+            assert!(engine.states().is_empty(), "{millis}");
+            assert!(!pid.is_some_and(|pid| pid != 0 && is_alive(pid as i32)), "{millis}");
+        }
+        let mark = engine.path("states").display().to_string();
+        wait_until("nobody waits any more", || {
+            let processes = fs::read_dir("/proc").expect("it").flatten();
+            let mut lines =
+                processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+            !lines.any(|line| String::from_utf8_lossy(&line).contains(&mark))
+        });
+    }
+}
+
+#[test]
+fn failing_at_any_step_leaves_nothing() {
+    for caller in Caller::root_only("engines' containers that fail at any step") {
+        let mut engine = Engine::new(caller);
+        // Called by its own name, the test build would speak to people.
+        let folder = engine.sandbox.folder("guard");
+        engine.program = folder.join("minibox-oci");
+        let guard = engine.sandbox.guarded::<&str>(&[]).get_program().to_owned();
+        let guard = fs::canonicalize(guard).expect("the test build");
+        std::os::unix::fs::symlink(guard, &engine.program).expect("a link");
+        let hook = json!([{"path": "/bin/true"}]);
+        engine.config(|config| config["hooks"] = json!({ "createContainer": hook }));
+        engine.program(&["true"]);
+        let id = engine.id("c");
+        let table = engine.sandbox.call(&["steps", "--format", "markdown"]);
+        let rows = table.ok().lines().filter_map(|line| line.split("**").nth(1));
+        let not_taken = ["map-mounts", "map-ids", "join", "become-root", "oom-score", "label"];
+        let mut failed = 0;
+        for step in rows.filter(|step| !not_taken.contains(step)) {
+            let mut command = engine.command(&["create", "-b", "bundle", &id]);
+            command.env("MINIBOX_FAIL_AT", format!("{step}:EIO"));
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            let code = command.status().expect("it starts").code();
+            if code != Some(0) {
+                failed += 1;
+                assert_eq!((code, engine.states()), (Some(1), Vec::<String>::new()), "{step}");
+            }
+            engine.call(&["delete", "--force", &id]).ok();
+        }
+        assert!(failed > 20, "{failed} steps were taken");
+    }
+}
+
+#[test]
+fn one_of_many_wins_and_many_may_delete() {
+    for engine in Engine::all() {
+        let id = engine.id("c");
+        engine.program(&["sleep", "1000"]);
+        let spawn = |args: &[&str]| {
+            let mut command = engine.command(args);
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts")
+        };
+        let many: Vec<_> = (0..8).map(|_| spawn(&["create", "-b", "bundle", &id])).collect();
+        let codes = many.into_iter().map(|mut child| child.wait().expect("it ends").code());
+        assert_eq!(codes.filter(|code| *code == Some(0)).count(), 1);
+        assert_eq!(engine.status(&id), "created");
+        let many: Vec<_> = (0..8).map(|_| spawn(&["delete", "-f", &id])).collect();
+        for mut child in many {
+            assert_eq!(child.wait().expect("it ends").code(), Some(0));
+        }
+        assert!(engine.states().is_empty());
+    }
+}
+
+#[test]
+fn run_waits_and_ends_as_the_program_does() {
+    for engine in Engine::all() {
+        let id = engine.id("c");
+        engine.program(&["sh", "-c", "cat; echo $HOME; echo no >&2; exit 7"]);
+        let mut child = engine
+            .command(&["run", "-b", "bundle", "-no-subreaper", &id])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        child.stdin.take().expect("stdin").write_all(b"in\n").expect("write");
+        let ran = Ran::of(&child.wait_with_output().expect("it ends"));
+        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("in\n/root\n", "no\n"));
+        ran.code(7);
+        assert!(engine.states().is_empty());
+
+        engine.call(&["run", "-b", "bundle", "--keep", &id]).code(7);
+        assert_eq!(engine.status(&id), "stopped");
+        engine.call(&["delete", &id]).ok();
+
+        engine.program(&["sleep", "1000"]);
+        engine.quietly(&["run", "-d", "-b", "bundle", &id]).ok();
+        assert_eq!(engine.status(&id), "running");
+    }
+}
+
+#[test]
+fn signals_reach_the_program_of_run() {
+    for engine in Engine::all() {
+        let id = engine.id("c");
+        engine.program(&[
+            "sh",
+            "-c",
+            "trap 'exit 5' USR1; echo ready; while :; do sleep 0.01; done",
+        ]);
+        let beside = Beside::spawn(&mut engine.command(&["run", "-b", "bundle", &id]));
+        beside.wait_for("ready");
+        // A caller with a user database of his own is played by processes in between, which exec.
+        beside.signal(Signal::SIGUSR1);
+        beside.end().code(5);
+        assert!(engine.states().is_empty());
+    }
+}
+
+#[test]
+fn exec_has_the_containers_place_and_what_it_is_given() {
+    for engine in Engine::all() {
+        let id = engine.running("c", &["sleep", "1000"]);
+        let script = "echo $PPID $A $HOME; pwd; id -u; exit 9";
+        let ran = engine.call(&["exec", "--cwd", "/tmp", "-e", "A=b,c", &id, "sh", "-c", script]);
+        assert_eq!(ran.code(9).stdout, "0 b,c /root\n/tmp\n0\n");
+        engine.call(&["exec", &id, "nonexist"]).code(255).says("executable file not found");
+        engine.call(&["exec", "none", "true"]).code(255).says("container does not exist");
+
+        let process = json!({
+            "args": ["sh", "-c", "echo $B; sleep 1000"], "cwd": "/", "env": ["PATH=/bin", "B=1"],
+            "user": {"uid": 0, "gid": 0}, "noNewPrivileges": true,
+        });
+        fs::write(engine.path("process.json"), process.to_string()).expect("write");
+        let args = ["exec", "--pid-file", "out/p", "--process", "process.json", "--detach", &id];
+        engine.quietly(&args).ok();
+        let pid: i32 =
+            fs::read_to_string(engine.path("out/p")).expect("it").parse().expect("a pid");
+        assert!(is_alive(pid));
+        let pids: Vec<i32> =
+            serde_json::from_str(engine.call(&["ps", "-f", "json", &id]).ok()).expect("pids");
+        assert!(pids.contains(&pid) && pids.contains(&engine.pid(&id)), "{pids:?}");
+        let table = engine.call(&["ps", &id]);
+        assert!(table.ok().starts_with("UID ") && table.ok().contains("sleep 1000"), "{table:?}");
+        engine.call(&["kill", "--all", &id, "KILL"]).ok();
+        wait_until("both have ended", || !is_alive(pid));
+        engine.wait_for(&id, "stopped");
+        engine.call(&["kill", "--all", &id, "9"]).code(i32::from(engine.sandbox.uid() != 0));
+    }
+}
+
+#[test]
+fn a_terminal_goes_to_whoever_listens() {
+    for engine in Engine::all() {
+        let id = engine.id("c");
+        engine.config(|config| {
+            config["process"]["terminal"] = json!(true);
+            config["process"]["consoleSize"] = json!({"height": 33, "width": 77});
+        });
+        engine.program(&["sh", "-c", "tty; stty size; sleep 1000"]);
+        engine.create(&id).code(1).says("console socket");
+        assert!(engine.states().is_empty());
+        let (console, path) = listener(&engine, "console");
+        engine.quietly(&["create", "-b", "bundle", "--console-socket", &path, &id]).ok();
+        let mut master = fs::File::from(received(&console));
+        engine.call(&["start", &id]).ok();
+        let (mut shown, mut buffer) = (String::new(), [0; 256]);
+        while !shown.contains("33 77") {
+            let count = master.read(&mut buffer).expect("the terminal");
+            shown += &String::from_utf8_lossy(&buffer[..count]);
+        }
+        assert!(shown.starts_with("/dev/pts/0\r\n"), "{shown}");
+
+        let args = ["exec", "-d", "-t", "--console-socket", &path, &id, "tty"];
+        engine.quietly(&args).ok();
+        let mut master = fs::File::from(received(&console));
+        let count = master.read(&mut buffer).expect("the terminal");
+        assert_eq!(&buffer[..count], b"/dev/pts/1\r\n");
+        engine.call(&["exec", "-d", "-t", &id, "tty"]).code(255).says("console socket");
+    }
+}
+
+#[test]
+fn a_pidfd_goes_to_whoever_listens() {
+    for engine in Engine::all() {
+        let id = engine.id("c");
+        engine.program(&["sleep", "1000"]);
+        let (socket, path) = listener(&engine, "pidfd");
+        engine.quietly(&["create", "-b", "bundle", "--pidfd-socket", &path, &id]).ok();
+        let pidfd = received(&socket);
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
+        let line = format!("Pid:\t{}\n", engine.pid(&id));
+        assert!(info.expect("it").contains(&line));
+    }
+}
+
+#[test]
+fn descriptors_are_handed_on_that_are_there() {
+    for engine in Engine::all() {
+        let id = engine.id("c");
+        engine.program(&["sh", "-c", "cat <&3; ls /proc/self/fd | tr '\\n' ' '"]);
+        let run = |count: &str, redirect: &str| {
+            let mut command = engine.sandbox.command("sh".as_ref());
+            let script = format!(
+                "exec \"$0\" --root \"$1\" run -b bundle --preserve-fds {count} {id} {redirect}"
+            );
+            command.args(["-c", &script]).arg(&engine.program).arg(engine.path("states"));
+            Ran::of(&command.output().expect("it starts"))
+        };
+        fs::write(engine.path("three"), "three ").expect("write");
+        assert_eq!(run("1", "3<three 4<&-").ok(), "three 0 1 2 3 4");
+        run("2", "3<three 4<&-").code(1).says("descriptor 4 is not open");
+    }
+}
+
+#[test]
+fn hooks_are_called_where_and_when_the_specification_says() {
+    for engine in Engine::all() {
+        let notes = engine.sandbox.folder("notes");
+        let host = fs::read_link("/proc/self/ns/uts").expect("a link").display().to_string();
+        engine.config(|config| {
+            let hook = |point: &str, folder: &Path| {
+                let script = format!(
+                    "cat > {0}/{point}; echo >> {0}/{point}; readlink /proc/self/ns/uts >> {0}/{point}; env >> {0}/{point}; echo {point} >> {0}/order",
+                    folder.display()
+                );
+                json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin", "H=1"]}])
+            };
+            let mut hooks = json!({"startContainer": hook("startContainer", Path::new("/mnt"))});
+            for point in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
+                hooks[point] = hook(point, &notes);
+            }
+            config["hooks"] = hooks;
+            let mount = json!({"destination": "/mnt", "source": notes, "options": ["bind"]});
+            config["mounts"].as_array_mut().expect("mounts").push(mount);
+            config["annotations"] = json!({"a": "b"});
+        });
+        let order = || fs::read_to_string(notes.join("order")).unwrap_or_default();
+        let id = engine.id("c");
+        engine.program(&["sleep", "1000"]);
+        engine.create(&id).ok();
+        assert_eq!(order(), "prestart\ncreateRuntime\ncreateContainer\n");
+        let pid = engine.pid(&id);
+        let inside =
+            fs::read_link(format!("/proc/{pid}/ns/uts")).expect("it").display().to_string();
+        engine.call(&["start", &id]).ok();
+        engine.call(&["kill", &id, "KILL"]).ok();
+        engine.wait_for(&id, "stopped");
+        engine.call(&["delete", &id]).ok();
+        let all = "prestart\ncreateRuntime\ncreateContainer\nstartContainer\npoststart\npoststop\n";
+        assert_eq!(order(), all);
+        for (point, namespace, status, own_pid) in [
+            ("prestart", &host, "creating", pid),
+            ("createRuntime", &host, "creating", pid),
+            ("createContainer", &inside, "creating", pid),
+            ("startContainer", &inside, "created", pid),
+            ("poststart", &host, "running", pid),
+            ("poststop", &host, "stopped", 0),
+        ] {
+            let text = fs::read_to_string(notes.join(point)).expect("a note");
+            let lines: Vec<&str> = text.lines().collect();
+            let state: Value = serde_json::from_str(lines[0]).expect("the state");
+            assert_eq!((&state["id"], &state["status"]), (&json!(id), &json!(status)), "{point}");
+            assert_eq!((&state["pid"], &state["annotations"]["a"]), (&json!(own_pid), &json!("b")));
+            assert_eq!(lines[1], namespace, "{point}");
+            let others = lines[2..].iter().filter(|line| {
+                !["PATH=", "H=1", "PWD=", "SHLVL=", "_=", "OLDPWD="]
+                    .iter()
+                    .any(|own| line.starts_with(own))
+            });
+            assert_eq!(others.count(), 0, "its own environment only, {point}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_hook_that_fails_ends_the_container() {
+    for engine in Engine::all() {
+        let note = engine.sandbox.folder("notes").join("poststop");
+        let fails = json!([{"path": "/bin/sh", "args": ["sh", "-c", "echo why >&2; exit 4"]}]);
+        let script = format!("cat > {}", note.display());
+        let stop = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+        let id = engine.id("c");
+        engine.program(&["sleep", "1000"]);
+        for point in ["prestart", "createRuntime", "createContainer"] {
+            engine.config(|config| config["hooks"] = json!({point: fails, "poststop": stop}));
+            let ran = engine.create(&id);
+            ran.code(1).says(&format!("({point} #0): exit status 4: why"));
+            assert!(engine.states().is_empty(), "{point}");
+            fs::remove_file(&note).expect("poststop was called");
+        }
+        for point in ["startContainer", "poststart"] {
+            engine.config(|config| config["hooks"] = json!({point: fails, "poststop": stop}));
+            engine.create(&id).ok();
+            engine.call(&["start", &id]).code(1).says(&format!("({point} #0): exit status 4: why"));
+            engine.wait_for(&id, "stopped");
+            engine.call(&["delete", &id]).ok();
+            fs::remove_file(&note).expect("poststop was called");
+        }
+    }
+}
+
+#[test]
+fn failures_are_one_line_and_one_object() {
+    for engine in Engine::all() {
+        let log = |name: &str, format: &str| {
+            let args = ["--log", name, "--log-format", format, "state", "none"];
+            let ran = engine.call(&args);
+            assert_eq!(ran.code(1).stderr.lines().count(), 1, "{ran:?}");
+            fs::read_to_string(engine.path(name)).expect("a log")
+        };
+        let entry: Value = serde_json::from_str(&log("out/json", "json")).expect("one object");
+        assert_eq!(entry["level"], "error");
+        assert!(entry["msg"].as_str().expect("text").contains("does not exist"));
+        assert!(entry["time"].is_string());
+        assert!(log("out/text", "text").contains("level=error msg="));
+        engine.call(&["--log", "out/quiet", "--log-format", "json", "list"]).ok();
+        assert!(!engine.path("out/quiet").exists(), "nothing is written where nothing fails");
+        engine.call(&["--systemd-cgroup", "state", "x"]).code(1).says("systemd");
+        for verb in ["checkpoint", "restore"] {
+            engine.call(&[verb, "--help"]).code(1).says("not supported");
+        }
+        engine.call(&["create", "--no-pivot", "x"]).code(1).says("--no-pivot");
+        engine.call(&["create", "a/b"]).code(1).says("config.json");
+        engine.call(&["create", "-b", "bundle", "a/b"]).code(1).says("invalid container ID");
+    }
+}
+
+#[test]
+fn one_bad_folder_hides_no_other() {
+    for engine in Engine::all() {
+        let id = engine.running("c", &["sleep", "1000"]);
+        let bad = engine.sandbox.folder("states/bad");
+        for torn in ["", "{", "null", "{\"bundle\":"] {
+            fs::write(bad.join("state.json"), torn).expect("write");
+            let list = engine.call(&["list", "-q"]);
+            assert_eq!(list.says("bad/state.json is damaged").ok(), id);
+            engine.call(&["delete", "bad"]).code(1);
+        }
+        fs::copy(engine.path("bundle/config.json"), bad.join("config.json")).expect("a copy");
+        engine.call(&["delete", "--force", "bad"]).ok();
+    }
+}
+
+#[test]
+fn paused_updated_and_counted() {
+    for caller in Caller::root_only("pause, update and events of engines") {
+        let engine = Engine::new(caller);
+        engine.config(|config| {
+            config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20, "swap": 0});
+            config["linux"]["resources"]["cpu"] = json!({"shares": 0, "quota": 50_000});
+        });
+        let id = engine.running("c", &["sleep", "1000"]);
+        engine.call(&["pause", &id]).ok();
+        assert_eq!(engine.status(&id), "paused");
+        engine.call(&["pause", &id]).code(1);
+        engine.call(&["exec", &id, "true"]).code(255).says("paused");
+        engine.call(&["resume", &id]).ok();
+        engine.call(&["resume", &id]).code(1).says("not paused");
+        let limit = |controller: &str, v2: &str, v1: &str| {
+            minibox_tests::limit(engine.pid(&id), controller, v2, v1)
+        };
+        let memory = || limit("memory", "memory.max", "memory.limit_in_bytes");
+        assert_eq!(memory(), (64 << 20).to_string());
+        engine.call(&["update", "--memory", "128m", "--pids-limit", "20", &id]).ok();
+        assert_eq!(memory(), (128 << 20).to_string());
+        let pids = || limit("pids", "pids.max", "pids.max");
+        assert_eq!(pids(), "20");
+        let mut child = engine
+            .command(&["update", "--resources", "-", &id])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let text = r#"{"memory":{"limit":100663296},"cpu":{"quota":0},"pids":{"limit":0}}"#;
+        child.stdin.take().expect("stdin").write_all(text.as_bytes()).expect("write");
+        assert!(child.wait().expect("it ends").success());
+        assert_eq!((memory(), pids()), ((96 << 20).to_string(), String::from("20")));
+
+        let stats: Value =
+            serde_json::from_str(engine.call(&["events", "--stats", &id]).ok()).expect("JSON");
+        assert_eq!((&stats["type"], &stats["id"]), (&json!("stats"), &json!(id)));
+        assert_eq!(stats["data"]["pids"]["current"], 1);
+        assert_eq!(stats["data"]["memory"]["usage"]["limit"], 96 << 20);
+        let events = Beside::spawn(&mut engine.command(&["events", "--interval=10ms", &id]));
+        events.wait_for("\"stats\"");
+        engine.call(&["pause", &id]).ok();
+        engine.call(&["delete", "--force", &id]).ok();
+        events.end().ok();
+    }
+}
+
+#[test]
+fn events_tell_when_memory_runs_out() {
+    for caller in Caller::root_only("oom events of engines") {
+        let engine = Engine::new(caller);
+        engine.config(|config| {
+            config["linux"]["resources"]["memory"] = json!({"limit": 16 << 20, "swap": 16 << 20});
+        });
+        let id = engine.running("c", &["sleep", "1000"]);
+        let events = Beside::spawn(&mut engine.command(&["events", "--interval=10ms", &id]));
+        // Its alarm is set by then.
+        events.wait_for("\"stats\"");
+        engine.call(&["exec", &id, "tail", "/dev/zero"]).code(137);
+        events.wait_for("\"type\":\"oom\"");
+    }
+}
+
+#[test]
+fn a_cgroup_that_is_somebody_elses_is_left_alone() {
+    for caller in Caller::root_only("cgroups of engines") {
+        let engine = Engine::new(caller);
+        let (one, two) = (engine.id("one"), engine.id("two"));
+        let path = format!("/{}/inner", engine.id("minibox-oci-parent"));
+        engine.config(|config| config["linux"]["cgroupsPath"] = json!(path));
+        engine.program(&["sleep", "1000"]);
+        engine.create(&one).ok();
+        let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", engine.pid(&one))).expect("it");
+        assert!(cgroups.lines().any(|line| line.ends_with(&path)), "{cgroups}");
+        engine.create(&two).code(1).says("cgroup is not empty");
+        assert_eq!(engine.status(&one), "created");
+        engine.call(&["delete", &one]).ok();
+        let parents: Vec<PathBuf> = if is_version_2() {
+            vec![PathBuf::from("/sys/fs/cgroup")]
+        } else {
+            fs::read_dir("/sys/fs/cgroup").expect("it").flatten().map(|e| e.path()).collect()
+        };
+        for parent in parents {
+            // What is above the container's own was made for it, but may have become others' too.
+            let _ = fs::remove_dir(parent.join(engine.id("minibox-oci-parent")));
+        }
+    }
+}
+
+#[test]
+fn features_are_true() {
+    for engine in Engine::all() {
+        let features: Value = serde_json::from_str(engine.call(&["features"]).ok()).expect("JSON");
+        assert_eq!(features["hooks"].as_array().expect("hooks").len(), 6);
+        let options = features["mountOptions"].as_array().expect("options").clone();
+        // Each of them is taken, one mount after the other, but for those that name a kind of mount.
+        let kinds = ["bind", "rbind", "idmap", "ridmap"];
+        let simple = options.iter().filter(|option| !kinds.iter().any(|kind| option == kind));
+        let mounts: Vec<Value> = simple
+            .enumerate()
+            .map(|(n, option)| {
+                json!({"destination": format!("/dev/shm/m{n}"), "type": "tmpfs", "source": "tmpfs", "options": [option]})
+            })
+            .collect();
+        engine.config(|config| {
+            config["mounts"].as_array_mut().expect("mounts").extend(mounts);
+        });
+        engine.program(&["true"]);
+        engine.call(&["run", "-b", "bundle", &engine.id("c")]).ok();
+    }
+}
