@@ -183,13 +183,14 @@ pub(crate) fn make_private(folder: &Path) -> Result<()> {
 impl Store {
     /// The caller's store, its folders made; `run` and `data` override the places.
     pub(crate) fn open(run: Option<PathBuf>, data: Option<PathBuf>) -> Result<Store> {
-        let is_usual = run.is_none();
+        // Root's lies in one place, whatever session he has.
+        let may_move = run.is_none() && !Uid::effective().is_root();
         let store = Store::places(run, data);
         make_private(&store.run)?;
         make_private(&store.data.join("containers"))?;
         make_private(&store.data.join("names"))?;
         let link = store.data.join(RUN_LINK);
-        if is_usual && fs::read_link(&link).ok().as_ref() != Some(&store.run) {
+        if may_move && fs::read_link(&link).ok().as_ref() != Some(&store.run) {
             let new = link.with_extension(std::process::id().to_string());
             std::os::unix::fs::symlink(&store.run, &new)
                 .and_then(|()| fs::rename(&new, &link))
@@ -351,12 +352,14 @@ impl Store {
         }
     }
 
-    /// Writes the record, and keeps room for the next: somebody else may fill the disk. The caller holds
-    /// its lock.
+    /// Writes the record, and keeps room for the next: somebody else may fill the disk. What is to be removed
+    /// at its end needs none. The caller holds its lock.
     pub(crate) fn save(&self, record: &Record) -> Result<()> {
         let path = self.record_path(&record.id);
         state::save(&path, record)?;
-        state::keep_room(&path);
+        if !record.auto_remove {
+            state::keep_room(&path);
+        }
         Ok(())
     }
 

@@ -228,7 +228,5 @@ fn set_sysctl(path: &std::ffi::CStr, value: &std::ffi::CStr) -> Sys<()> {
     let inside = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_XDEV;
     let file = sys::openat2(proc, path, libc::O_WRONLY, 0, inside)?;
     sys::close(proc);
-    let done = sys::write(file, value.to_bytes());
-    sys::close(file);
-    done.map(drop)
+    sys::write_and_close(file, value.to_bytes())
 }

@@ -786,7 +786,11 @@ pub fn write(fd: RawFd, bytes: &[u8]) -> Sys<usize> {
 
 /// Writes to a file that is there: one word, in one write(2).
 pub fn write_file(path: &CStr, word: &[u8]) -> Sys<()> {
-    let file = openat2(libc::AT_FDCWD, path, libc::O_WRONLY, 0, 0)?;
+    write_and_close(openat2(libc::AT_FDCWD, path, libc::O_WRONLY, 0, 0)?, word)
+}
+
+/// The same to one that is open, and that nobody needs any more.
+pub fn write_and_close(file: RawFd, word: &[u8]) -> Sys<()> {
     let done = write(file, word);
     close(file);
     done.map(drop)
