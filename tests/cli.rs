@@ -147,7 +147,7 @@ fn the_version_has_three_lines() {
     let [first, commit, spec] = lines[..] else { panic!("{ran:?}") };
     assert_eq!(first, format!("minibox {VERSION}"));
     assert!(commit.starts_with("commit: "), "{ran:?}");
-    assert_eq!(spec, "spec: 1.2.1");
+    assert_eq!(spec, "spec: 1.3.0");
     assert_eq!(sandbox.call(&["--version"]).ok(), first);
     assert_eq!(sandbox.call(&["-V"]).ok(), first);
 }
@@ -172,7 +172,7 @@ fn the_engines_name_answers_its_version_in_three_lines() {
             assert_eq!(lines.len(), 3, "{ran:?}");
             assert_eq!(lines[0], format!("minibox-oci version {VERSION}"));
             assert!(lines[1].starts_with("commit: "), "{ran:?}");
-            assert_eq!(lines[2], "spec: 1.2.1");
+            assert_eq!(lines[2], "spec: 1.3.0");
             assert_eq!(ran.stdout.matches("version").count(), 1, "engines look for this word");
         }
     }

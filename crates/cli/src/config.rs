@@ -16,7 +16,7 @@ use crate::wishes::devices::Device;
 use crate::wishes::{Wishes, mount};
 
 /// The runtime-spec that a configuration is written to.
-pub(crate) const SPEC_VERSION: &str = "1.2.1";
+pub(crate) const SPEC_VERSION: &str = "1.3.0";
 
 /// Hidden from the container: the kernel's memory, keys, timers, hardware and power readings.
 const MASKED: [&str; 13] = [
