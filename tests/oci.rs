@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -775,5 +776,61 @@ fn features_are_true() {
         });
         engine.program(&["true"]);
         engine.call(&["run", "-b", "bundle", &engine.id("c")]).ok();
+    }
+}
+
+#[test]
+fn the_filter_stands_only_behind_the_gate() {
+    for engine in Engine::all() {
+        // What waiting takes is minibox's own affair: a profile need not allow it.
+        let calls = ["accept", "accept4", "recvfrom", "recvmsg"];
+        let rule = json!({"names": calls, "action": "SCMP_ACT_KILL_PROCESS"});
+        engine.config(|config| {
+            config["linux"]["seccomp"] =
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
+        });
+        let id = engine.running("c", &["sleep", "1000"]);
+        let state = engine.state(&id);
+        assert_eq!(state["status"], "running");
+        let status = fs::read_to_string(format!("/proc/{}/status", state["pid"])).expect("status");
+        assert!(status.contains("Seccomp:\t2\n"), "{status}");
+    }
+}
+
+#[test]
+fn an_agent_hears_of_the_filter_when_it_stands() {
+    for engine in Engine::all() {
+        let path = engine.path("out/agent");
+        let agent = UnixListener::bind(&path).expect("a socket");
+        agent.set_nonblocking(true).expect("a socket");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("a socket");
+        engine.config(|config| {
+            config["linux"]["seccomp"] = json!({
+                "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path,
+                "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}],
+            });
+        });
+        let id = engine.id("c");
+        engine.program(&["sleep", "1000"]);
+        engine.create(&id).ok();
+        assert!(agent.accept().is_err(), "nothing is filtered yet");
+        engine.call(&["start", &id]).ok();
+        let (heard, _) = agent.accept().expect("start has connected");
+        let (mut bytes, mut space) = ([0; 8192], nix::cmsg_space!(i32));
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let message =
+            recvmsg::<()>(heard.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::empty());
+        let message = message.expect("a message");
+        let has_listener = message.cmsgs().into_iter().flatten().any(|control| match control {
+            ControlMessageOwned::ScmRights(fds) => {
+                fds.into_iter().filter(|fd| nix::unistd::close(*fd).is_ok()).count() == 1
+            }
+            _ => false,
+        });
+        assert!(has_listener);
+        let length = message.bytes;
+        let told: Value = serde_json::from_slice(&bytes[..length]).expect("JSON");
+        assert_eq!(told["state"]["id"], id.as_str(), "{told}");
+        assert_eq!(told["pid"], engine.state(&id)["pid"], "{told}");
     }
 }

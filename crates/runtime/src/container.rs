@@ -383,8 +383,19 @@ impl Container {
                 plan_join(held, self.cgroup()?.as_ref(), process, (self.filter()?, None), choices)
             })?;
         }
-        if let Some(failed) = gate::open(&self.folder)? {
-            return Err(self.cannot_execute(failed.errno));
+        let tell_agent = |listener| {
+            let (Some(filter), Some(init)) = (self.filter()?, self.record.init) else {
+                return Ok(());
+            };
+            filter.tell_agent(&listener, init.pid, init.pid)
+        };
+        if let Some(failed) = gate::open(&self.folder, tell_agent)? {
+            return Err(match failed.step {
+                Step::Exec => self.cannot_execute(failed.errno),
+                step => Error::new(format!("cannot {}", step.about().title))
+                    .step(step)
+                    .errno(failed.errno),
+            });
         }
         let list = hooks.and_then(|hooks| hooks.poststart().as_ref());
         let state = self.state(Status::Running);

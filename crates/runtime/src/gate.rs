@@ -13,13 +13,13 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, listen, recv,
-    send, socket,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, listen, send,
+    socket,
 };
 use nix::sys::stat::Mode;
 
 use crate::error::{Error, Result};
-use crate::line::{Line, Listening, Message, WIRE};
+use crate::line::{Kind, Line, Listening, Message, WIRE, receive};
 use crate::sys::{self, Sys};
 
 /// The socket's name in the container's folder.
@@ -79,22 +79,20 @@ pub fn is_waited_at(folder: &Path) -> bool {
 }
 
 /// PARENT: opens the gate in `folder`; why the process could not become its program, where it could not.
-/// An error where nobody waits.
-pub fn open(folder: &Path) -> Result<Option<Message>> {
+/// `tell_agent` gets what the agent of its filter listens on. An error where nobody waits.
+pub fn open(folder: &Path, tell_agent: impl Fn(OwnedFd) -> Result<()>) -> Result<Option<Message>> {
     let failed = |errno| Error::new("cannot open the start gate").errno(errno);
     let socket = knock(folder, SockFlag::SOCK_CLOEXEC)?.map_err(failed)?;
     send(socket.as_raw_fd(), &[WORD], MsgFlags::MSG_NOSIGNAL).map_err(failed)?;
     let mut wire = [0; WIRE];
-    loop {
-        match recv(socket.as_raw_fd(), &mut wire, MsgFlags::empty()) {
-            Err(Errno::EINTR) => {}
-            // It was killed with our word unread.
-            Err(Errno::ECONNRESET) => return Err(failed(Errno::ECONNRESET)),
-            Err(errno) => return Err(failed(errno)),
-            Ok(0) => return Ok(None),
-            Ok(_) => return Ok(Message::from_wire(&wire)),
+    // Reset: it was killed with our word unread.
+    while let Some((message, fd)) = receive(&socket, &mut wire).map_err(failed)? {
+        match (message.kind, fd) {
+            (Kind::Listener, Some(listener)) => tell_agent(listener)?,
+            _ => return Ok(Some(message)),
         }
     }
+    Ok(None)
 }
 
 /// A connection to whoever waits in `folder`.
@@ -134,6 +132,6 @@ mod tests {
         assert!(is_waited_at(folder.path()));
         drop(gate);
         assert!(!is_waited_at(folder.path()));
-        assert!(open(folder.path()).unwrap_err().to_string().contains("ECONNREFUSED"));
+        assert!(open(folder.path(), |_| Ok(())).unwrap_err().to_string().contains("ECONNREFUSED"));
     }
 }

@@ -4,9 +4,11 @@
 //! on failure the step, the call and the errno. The parent holds the same [`Plan`](crate::Plan) and so can spell
 //! out the arguments; the child never formats a string.
 
-use std::os::fd::RawFd;
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 use crate::step::Step;
 use crate::sys::{self, Fault, Sys};
@@ -227,24 +229,32 @@ impl Line {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_survives_the_wire() {
-        for (number, kind) in KINDS.into_iter().enumerate() {
-            assert_eq!(kind as usize, number);
-            let mut message = Message::new(kind, Step::PivotRoot, 7, 1234);
-            message.errno = Errno::EPERM;
-            message.call[..5].copy_from_slice(b"clone");
-            let read = Message::from_wire(&message.to_wire()).unwrap();
-            assert_eq!(
-                (read.kind, read.step, read.index, read.value),
-                (kind, Step::PivotRoot, 7, 1234)
-            );
-            assert_eq!((read.errno, read.call()), (Errno::EPERM, "clone"));
+/// PARENT: the next message, with the descriptor that came with it; `None` where the line is closed. EBADMSG
+/// where it is no message, ECONNRESET where the child is gone with unread words of ours in its queue.
+pub fn receive(
+    socket: &OwnedFd,
+    wire: &mut [u8; WIRE],
+) -> nix::Result<Option<(Message, Option<OwnedFd>)>> {
+    let mut space = nix::cmsg_space!(RawFd);
+    let (bytes, fd) = loop {
+        let mut parts = [IoSliceMut::new(&mut wire[..])];
+        let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_CMSG_CLOEXEC);
+        match recvmsg::<()>(fd, &mut parts, Some(&mut space), flags) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(message) => {
+                let mut fd = None;
+                for control in message.cmsgs().into_iter().flatten() {
+                    if let ControlMessageOwned::ScmRights(fds) = control {
+                        fd = fds.first().map(|fd| sys::own(*fd));
+                    }
+                }
+                break (message.bytes, fd);
+            }
         }
-        assert!(Message::from_wire(&[255; WIRE]).is_none());
+    };
+    if bytes == 0 {
+        return Ok(None);
     }
+    Message::from_wire(wire).map(|message| Some((message, fd))).ok_or(Errno::EBADMSG)
 }

@@ -191,6 +191,16 @@ impl ProcessPlan {
                 }
             })?;
         }
+        let line = match &self.gate {
+            None => line,
+            Some(gate) => {
+                // Whoever makes it has written everything down.
+                if !line.ready() {
+                    return Err(Told);
+                }
+                line.at(Step::Gate, 0, || gate.pass(line))?
+            }
+        };
         if let Some(filter) = &self.seccomp {
             line.at(Step::Seccomp, 0, || {
                 if let Some(listener) = filter.install()? {
@@ -206,13 +216,9 @@ impl ProcessPlan {
         // Counts as done before it is: a successful execve leaves nobody to say so.
         line.at(Step::Exec, 0, || Ok(()))?;
         // The parent lets it go on when everything is written down; where it is gone, so are we.
-        if !line.ready() {
+        if self.gate.is_none() && !line.ready() {
             return Err(Told);
         }
-        let line = match &self.gate {
-            None => line,
-            Some(gate) => line.at(Step::Gate, 0, || gate.pass(line))?,
-        };
         let (index, fault) = self.exec();
         Err(exec_failed(line, index, fault))
     }

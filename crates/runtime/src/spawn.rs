@@ -1,14 +1,12 @@
 //! PARENT: clone3, id maps, cgroup, release the child, collect its reports.
 
-use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, recvmsg, send,
-    shutdown, socketpair,
+    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, send, shutdown, socketpair,
 };
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, Uid};
@@ -18,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::hints;
 use crate::idmap::{self, IdMap};
 use crate::init;
-use crate::line::{Kind, Line, Listening, Message, WIRE};
+use crate::line::{Kind, Line, Listening, Message, WIRE, receive};
 use crate::middle;
 use crate::net_devices;
 use crate::plan::{Plan, clone_names};
@@ -265,7 +263,7 @@ impl Parents {
         let (mut console, mut listener, mut failure) = (None, None, None);
         let (mut hooks_are_due, mut ready, mut is_open) = (false, false, false);
         let mut wire = [0; WIRE];
-        while let Some((message, fd)) = receive(&ours, &mut wire)? {
+        while let Some((message, fd)) = hear(&ours, &mut wire)? {
             let (step, index) = (message.step, usize::from(message.index));
             let heard = match message.kind {
                 Kind::Before => {
@@ -369,6 +367,17 @@ fn tell_agent(subject: Subject<'_>, listener: &OwnedFd, pid: i32) -> Result<()> 
     filter.map_or(Ok(()), |filter| filter.tell_agent(listener, pid, init))
 }
 
+/// The next message, and what came with it.
+fn hear(socket: &OwnedFd, wire: &mut [u8; WIRE]) -> Result<Option<(Message, Option<OwnedFd>)>> {
+    loop {
+        match receive(socket, wire) {
+            // What the child had said before is still to be read.
+            Err(Errno::ECONNRESET) => {}
+            heard => return heard.map_err(|e| Error::new("cannot hear the new process").errno(e)),
+        }
+    }
+}
+
 /// The child ended without a word of its own.
 fn died_early(status: nix::Result<WaitStatus>, is_filtered: bool) -> Error {
     let how = match status {
@@ -383,40 +392,5 @@ fn died_early(status: nix::Result<WaitStatus>, is_filtered: bool) -> Error {
         }
         _ if is_filtered => error.hint(hints::BY_FILTER),
         _ => error,
-    }
-}
-
-fn receive(socket: &OwnedFd, wire: &mut [u8; WIRE]) -> Result<Option<(Message, Option<OwnedFd>)>> {
-    let mut space = nix::cmsg_space!(RawFd);
-    loop {
-        let mut parts = [IoSliceMut::new(&mut wire[..])];
-        let received = recvmsg::<()>(
-            socket.as_raw_fd(),
-            &mut parts,
-            Some(&mut space),
-            MsgFlags::MSG_CMSG_CLOEXEC,
-        );
-        let (bytes, fd) = match received {
-            // A child that is gone with unread words of ours in its queue resets the line.
-            // What it had said before is still to be read.
-            Err(Errno::ECONNRESET | Errno::EINTR) => continue,
-            Err(errno) => return Err(Error::new("cannot hear the new process").errno(errno)),
-            Ok(message) => {
-                let mut fd = None;
-                for control in message.cmsgs().into_iter().flatten() {
-                    if let ControlMessageOwned::ScmRights(fds) = control {
-                        fd = fds.first().map(|fd| sys::own(*fd));
-                    }
-                }
-                (message.bytes, fd)
-            }
-        };
-        if bytes == 0 {
-            return Ok(None);
-        }
-        return match Message::from_wire(wire) {
-            Some(message) => Ok(Some((message, fd))),
-            None => Err(Error::new("the new process sent a message that is none")),
-        };
     }
 }

@@ -243,6 +243,11 @@ steps! {
         "The kernel forgets this wish whenever ids or capabilities change, so it is made once more at the end, and the parent is checked to be there still."
         "PR_SET_PDEATHSIG(2const)"
         []
+    Gate "gate" Child
+        "wait to be started"
+        "Only for engines, which make a container with one command and start it with another: everything is done but the filter and the last call, and whoever made it may go."
+        "unix(7), runtime-spec, runtime.md#lifecycle"
+        []
     Seccomp "seccomp" Child
         "filter system calls"
         "From here on the kernel asks a small program about every call, before anything else of it is looked at. So late because minibox's own calls are then filtered too. Without no_new_privs only CAP_SYS_ADMIN may do this, and is kept until here."
@@ -253,11 +258,6 @@ steps! {
         "Only with `--init`. PID 1 must collect orphans and gets no signal it has no handler for; most programs expect neither. Here, because whoever starts the program should be as confined as the program."
         "fork(2), waitid(2), pid_namespaces(7)"
         [EAGAIN => "a limit on processes is reached: --pids-limit must leave room for two"]
-    Gate "gate" Child
-        "wait to be started"
-        "Only for engines, which make a container with one command and start it with another: everything is done but the last call, and whoever made it may go."
-        "unix(7), runtime-spec, runtime.md#lifecycle"
-        []
     Exec "exec" Child
         "become the program"
         "The process stays, with its PID, namespaces and limits; its memory is replaced by the program's: code, data, heap and stack begin anew."
