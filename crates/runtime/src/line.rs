@@ -258,3 +258,25 @@ pub fn receive(
     }
     Message::from_wire(wire).map(|message| Some((message, fd))).ok_or(Errno::EBADMSG)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_survives_the_wire() {
+        for (number, kind) in KINDS.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
+            let mut message = Message::new(kind, Step::PivotRoot, 7, 1234);
+            message.errno = Errno::EPERM;
+            message.call[..5].copy_from_slice(b"clone");
+            let read = Message::from_wire(&message.to_wire()).unwrap();
+            assert_eq!(
+                (read.kind, read.step, read.index, read.value),
+                (kind, Step::PivotRoot, 7, 1234)
+            );
+            assert_eq!((read.errno, read.call()), (Errno::EPERM, "clone"));
+        }
+        assert!(Message::from_wire(&[255; WIRE]).is_none());
+    }
+}
