@@ -834,3 +834,31 @@ fn an_agent_hears_of_the_filter_when_it_stands() {
         assert_eq!(told["pid"], engine.state(&id)["pid"], "{told}");
     }
 }
+
+#[test]
+fn without_a_cgroup_namespace_its_own_cgroup_is_all_it_sees() {
+    for engine in Engine::all() {
+        engine.config(|config| {
+            let is_other = |entry: &Value| entry["type"] != "cgroup";
+            for list in ["/linux/namespaces", "/mounts"] {
+                let list = config.pointer_mut(list).and_then(Value::as_array_mut);
+                list.expect("a list").retain(is_other);
+            }
+            let mounts = config["mounts"].as_array_mut().expect("a list");
+            mounts.push(json!({
+                "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+                "options": ["nosuid", "noexec", "nodev", "ro"],
+            }));
+        });
+        let folder = if is_version_2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
+        let look = format!("[ -e {folder}/cgroup.procs ] && exec cat {folder}/cgroup.procs");
+        engine.program(&["sh", "-c", &look]);
+        let ran = engine.call(&["run", "-b", "bundle", &engine.id("c")]);
+        // Root of a machine with version 2 sees the whole; who has no cgroup sees the caller's.
+        if engine.sandbox.caller == Caller::Root && !is_version_2() {
+            assert_eq!(ran.ok(), "1");
+        } else {
+            ran.ok();
+        }
+    }
+}

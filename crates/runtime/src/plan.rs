@@ -2,7 +2,7 @@
 //!
 //! After this file nothing is decided any more. The child receives `&Plan` and carries it out.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use oci_spec::runtime::{
 };
 
 use crate::capabilities;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Layout};
 use crate::devices::{self, DevicePlan};
 use crate::error::{Error, Result};
 use crate::idmap::{self, IdMap, Range};
@@ -209,7 +209,8 @@ impl Plan {
             root_plan.propagation = root_propagation(word)?;
         }
 
-        let Filled { mut at_last, mounts, device_links, devices } = fill(spec, in_userns)?;
+        let Filled { mut at_last, mounts, device_links, devices } =
+            fill(spec, in_userns, cgroup.as_ref())?;
         if root.readonly() == Some(true) {
             at_last.push((c"/".to_owned(), READONLY));
         }
@@ -317,11 +318,18 @@ struct Filled {
 }
 
 /// Decides the mounts, and what stands in /dev.
-fn fill(spec: &Spec, in_userns: bool) -> Result<Filled> {
+fn fill(spec: &Spec, in_userns: bool, cgroup: Option<&Cgroup>) -> Result<Filled> {
     let (mut mounts, mut at_last) = (Vec::new(), Vec::new());
     for mount in spec.mounts().iter().flatten() {
         if mount.typ().as_deref() == Some("cgroup") {
-            plan_cgroup_mount(mount, &mut mounts, &mut at_last)?;
+            let layout = Layout::detect();
+            // Without a namespace that hides the rest, only its own cgroup is shown, as runc does it. Version 2
+            // shows root the whole, and does not let a user namespace mount it.
+            let is_hidden = spec::has_new_namespace(spec, LinuxNamespaceType::Cgroup)
+                || (layout.is_unified() && !in_userns);
+            let own = || cgroup.map_or_else(|| layout.own_folders(), Cgroup::folders);
+            let own = (!is_hidden).then(own);
+            plan_cgroup_mount(mount, &layout, own.as_deref(), &mut mounts, &mut at_last)?;
         } else {
             mounts.push(mounts::plan(mount)?);
         }
@@ -567,38 +575,48 @@ fn plan_cwd(cwd: &Path) -> Result<Option<Place>> {
 /// `cgroup` in config.json means what this machine has: cgroup2, or a folder of version 1 hierarchies.
 fn plan_cgroup_mount(
     mount: &oci_spec::runtime::Mount,
+    layout: &Layout,
+    own: Option<&[PathBuf]>,
     mounts: &mut Vec<MountPlan>,
     at_last: &mut Vec<(CString, MountChange)>,
 ) -> Result<()> {
-    let layout = crate::cgroup::Layout::detect();
     let mut flags = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
     let readonly = mount.options().iter().flatten().any(|word| word == "ro");
     if readonly {
         flags |= libc::MOUNT_ATTR_RDONLY;
     }
-    let mut fresh = |fstype: &str,
-                     options: Vec<(CString, Option<CString>)>,
-                     path: &Path,
-                     set: u64|
-     -> Result<()> {
-        let source = Source::Fresh { fstype: c_string(fstype, "a type")?, options };
+    let mut add = |source: Source, path: &Path, set: u64| -> Result<()> {
         let change = MountChange { set, ..MountChange::default() };
         mounts.push(MountPlan::new(source, change, Place::new(path, false)?));
         Ok(())
     };
-    let source = |name: &std::ffi::CStr| (c"source".to_owned(), Some(name.to_owned()));
+    let fresh = |fstype: &CStr, options| Source::Fresh { fstype: fstype.to_owned(), options };
+    let bind = |folder: &Path| -> Result<Source> {
+        let path = c_string(folder.as_os_str().as_bytes(), "a cgroup's path")?;
+        Ok(Source::Bind { path, recursive: false })
+    };
+    let source = |name: &CStr| (c"source".to_owned(), Some(name.to_owned()));
     let destination = mount.destination();
     if layout.is_unified() {
-        return fresh("cgroup2", vec![source(c"cgroup")], destination, flags);
+        let source = match own.and_then(<[PathBuf]>::first) {
+            Some(folder) => bind(folder)?,
+            None => fresh(c"cgroup2", vec![source(c"cgroup")]),
+        };
+        return add(source, destination, flags);
     }
     if layout.v1.is_empty() {
         return Ok(());
     }
     // The folder itself must take subfolders first; it becomes read-only with the root.
     let tmpfs = vec![source(c"tmpfs"), (c"mode".to_owned(), Some(c"755".to_owned()))];
-    fresh("tmpfs", tmpfs, destination, flags & !libc::MOUNT_ATTR_RDONLY)?;
-    for hierarchy in &layout.v1 {
+    add(fresh(c"tmpfs", tmpfs), destination, flags & !libc::MOUNT_ATTR_RDONLY)?;
+    for (number, hierarchy) in layout.v1.iter().enumerate() {
         let name = hierarchy.controllers.join(",");
+        let place = destination.join(name.strip_prefix("name=").unwrap_or(&name));
+        if let Some(folder) = own.and_then(|own| own.get(number)) {
+            add(bind(folder)?, &place, flags)?;
+            continue;
+        }
         let mut options = vec![source(c"cgroup")];
         for controller in &hierarchy.controllers {
             match controller.split_once('=') {
@@ -612,8 +630,7 @@ fn plan_cgroup_mount(
                 None => options.push((c_string(controller.as_str(), "a controller")?, None)),
             }
         }
-        let folder = name.strip_prefix("name=").unwrap_or(&name);
-        fresh("cgroup", options, &destination.join(folder), flags)?;
+        add(fresh(c"cgroup", options), &place, flags)?;
     }
     if readonly {
         at_last.push((c_string(destination.as_os_str().as_bytes(), "the cgroup mount")?, READONLY));

@@ -97,7 +97,29 @@ pub struct Cgroup {
     pub(super) unified: bool,
 }
 
+impl Layout {
+    /// The folders of the caller's own cgroup, proc_pid_cgroup(5), in the order of the hierarchies.
+    pub fn own_folders(&self) -> Vec<PathBuf> {
+        let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let path_in = |hierarchy: &Hierarchy| {
+            let mut fields = text.lines().map(|line| line.splitn(3, ':').skip(1));
+            let found = fields.find_map(|mut fields| {
+                let controllers = fields.next()?;
+                let is_it = controllers == hierarchy.controllers.join(",");
+                fields.next().filter(|_| is_it)
+            });
+            found.unwrap_or_default().trim_matches('/').to_owned()
+        };
+        self.hierarchies().into_iter().map(|h| h.mount.join(path_in(&h))).collect()
+    }
+}
+
 impl Cgroup {
+    /// Its folders, in the order of the hierarchies.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        self.folders.iter().map(|(_, folder)| folder.clone()).collect()
+    }
+
     /// The cgroup at `path` below each hierarchy, whether or not it exists.
     pub fn at(layout: &Layout, path: &str) -> Result<Cgroup> {
         if path.split('/').any(|part| part == "..") {
