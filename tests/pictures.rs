@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use minibox_tests::{Caller, Sandbox, Terminal, skip, wait_until};
+use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 const SIZES: [(u16, u16); 2] = [(24, 80), (50, 160)];
@@ -18,8 +19,14 @@ fn started(caller: Caller) -> Sandbox {
     let sandbox = Sandbox::new(caller);
     let options = ["--name", "web", "--net", "none"];
     sandbox.start(&options, &["sh", "-c", "sleep 1000 & wait # 잠"]);
-    let has_both = || sandbox.call(&["top", "web"]).ok().contains("sleep 1000");
-    wait_until("both processes", has_both);
+    wait_until("both sleep", || {
+        let ran = sandbox.call(&["tree", "--format", "json", "web"]);
+        let seen: Value = serde_json::from_str(ran.ok()).expect("JSON");
+        let all = seen["processes"].as_array().expect("a list").iter();
+        let members: Vec<&Value> = all.filter(|process| process["container"] == "web").collect();
+        members.iter().all(|process| process["state"] == "sleeping")
+            && members.iter().any(|process| process["arguments"][0] == "sleep")
+    });
     sandbox
 }
 

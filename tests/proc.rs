@@ -65,7 +65,7 @@ fn the_commands_show_what_was_answered() {
         };
         assert_eq!(said("What was it started with?"), "sleep 1000");
         assert_eq!(said("Which numbers has it?"), format!("{web} here, 1 to itself"));
-        assert_eq!(said("Are system calls filtered?"), "0: no");
+        assert_eq!(said("Are system calls filtered?"), "2: by a filter");
     }
 }
 
