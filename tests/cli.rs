@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use minibox_tests::{Caller, Ran, Sandbox, on_a_terminal};
+use minibox_tests::{Caller, Ran, Sandbox, on_a_terminal, remove_cgroup_parents};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -238,19 +238,8 @@ fn the_places_can_be_chosen_and_a_flag_beats_the_environment() {
         assert!(
             !exists(&format!("home/run/{id}")) && !exists(&format!("home/data/containers/{id}"))
         );
-        remove_cgroups_of(&name("data"));
+        remove_cgroup_parents(name("data").as_ref());
     }
-}
-
-/// A store's parent cgroups stay for its next container.
-fn remove_cgroups_of(data: &str) {
-    let hash = data
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-        let _ = fs::remove_dir(hierarchy.path().join(format!("minibox-{hash:08x}")));
-    }
-    let _ = fs::remove_dir(format!("/sys/fs/cgroup/minibox-{hash:08x}"));
 }
 
 #[test]

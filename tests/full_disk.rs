@@ -1,6 +1,6 @@
 //! A disk that somebody else fills: containers end, are started again, stop and go all the same.
 
-use minibox_tests::{Beside, Caller, Ran, Sandbox};
+use minibox_tests::{Beside, Caller, Ran, Sandbox, remove_cgroup_parents};
 
 /// Everyone, where root runs the tests: nobody else may mount.
 fn callers(test: &str) -> Vec<Caller> {
@@ -22,7 +22,9 @@ fn on_a_small_disk(sandbox: &Sandbox, script: &str) -> Ran {
     let script = before + script;
     let mut command = sandbox.wrapped(&["unshare", "--mount", "sh", "-euc", &script, "sh"], &[]);
     command.env("SMALL", small).env("GO", go).env("ROOTFS", rootfs);
-    Beside::spawn(&mut command).end()
+    let ran = Beside::spawn(&mut command).end();
+    remove_cgroup_parents(&sandbox.path("small"));
+    ran
 }
 
 #[test]

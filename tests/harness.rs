@@ -498,8 +498,9 @@ impl Drop for Sandbox {
     }
 }
 
-/// The store's own parent cgroups stay for its next container; a sandbox has none.
-fn remove_cgroup_parents(data: &Path) {
+/// The parent cgroups of the store in the folder `data` stay for its next container; here there is none.
+#[track_caller]
+pub fn remove_cgroup_parents(data: &Path) {
     let hash =
         data.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5_u32, |hash, byte| {
             (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
