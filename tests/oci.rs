@@ -149,19 +149,26 @@ impl Drop for Engine {
 
 /// The descriptor that somebody sends to the socket.
 fn received(listener: &UnixListener) -> OwnedFd {
+    received_with_text(listener).0
+}
+
+/// The same, with what was said beside it.
+fn received_with_text(listener: &UnixListener) -> (OwnedFd, Vec<u8>) {
     let (stream, _) = listener.accept().expect("a connection");
-    let (mut bytes, mut space) = ([0; 64], nix::cmsg_space!(i32));
+    let (mut bytes, mut space) = ([0; 8192], nix::cmsg_space!(i32));
     let mut parts = [IoSliceMut::new(&mut bytes)];
     let flags = MsgFlags::empty();
     let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), flags);
-    for control in message.expect("a message").cmsgs().expect("control messages") {
-        if let ControlMessageOwned::ScmRights(fds) = control {
-            // SAFETY: the kernel has just made it for this process.
-            #[allow(unsafe_code)]
-            return unsafe { OwnedFd::from_raw_fd(fds[0]) };
-        }
-    }
-    panic!("no descriptor came")
+    let message = message.expect("a message");
+    let length = message.bytes;
+    let descriptor = message.cmsgs().expect("control messages").find_map(|control| match control {
+        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+        _ => None,
+    });
+    // SAFETY: the kernel has just made it for this process.
+    #[allow(unsafe_code)]
+    let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor.expect("a descriptor came")) };
+    (descriptor, bytes[..length].to_vec())
 }
 
 fn listener(engine: &Engine, name: &str) -> (UnixListener, String) {
@@ -815,21 +822,8 @@ fn an_agent_hears_of_the_filter_when_it_stands() {
         engine.create(&id).ok();
         assert!(agent.accept().is_err(), "nothing is filtered yet");
         engine.call(&["start", &id]).ok();
-        let (heard, _) = agent.accept().expect("start has connected");
-        let (mut bytes, mut space) = ([0; 8192], nix::cmsg_space!(i32));
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let message =
-            recvmsg::<()>(heard.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::empty());
-        let message = message.expect("a message");
-        let has_listener = message.cmsgs().into_iter().flatten().any(|control| match control {
-            ControlMessageOwned::ScmRights(fds) => {
-                fds.into_iter().filter(|fd| nix::unistd::close(*fd).is_ok()).count() == 1
-            }
-            _ => false,
-        });
-        assert!(has_listener);
-        let length = message.bytes;
-        let told: Value = serde_json::from_slice(&bytes[..length]).expect("JSON");
+        let (_listener, said) = received_with_text(&agent);
+        let told: Value = serde_json::from_slice(&said).expect("JSON");
         assert_eq!(told["state"]["id"], id.as_str(), "{told}");
         assert_eq!(told["pid"], engine.state(&id)["pid"], "{told}");
     }

@@ -99,11 +99,7 @@ fn main() -> ExitCode {
     // A caller who ignores it would have the kernel throw exit statuses away.
     minibox_runtime::sys::default_signal(libc::SIGCHLD);
     if cli.debug {
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(std::io::stderr)
-            .with_ansi(false)
-            .with_max_level(tracing::Level::TRACE);
-        subscriber.init();
+        output::trace();
     }
     match drive(cli) {
         Ok(code) => ExitCode::from(code),

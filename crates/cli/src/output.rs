@@ -14,6 +14,15 @@ pub(crate) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+/// `--debug`: from now on everything that is traced goes to standard error.
+pub(crate) fn trace() {
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_max_level(tracing::Level::TRACE);
+    subscriber.init();
+}
+
 /// Text without control characters: names and lines of a root filesystem stand in messages, and must
 /// not speak to the terminal.
 fn tame(text: &str) -> String {

@@ -53,11 +53,7 @@ pub(crate) fn main() -> ExitCode {
     // A caller who ignores it would have the kernel throw exit statuses away.
     minibox_runtime::sys::default_signal(libc::SIGCHLD);
     if cli.debug {
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(std::io::stderr)
-            .with_ansi(false)
-            .with_max_level(tracing::Level::TRACE);
-        subscriber.init();
+        output::trace();
     }
     // Before any verb enters a bundle.
     let log = cli.log.as_ref().map(|log| std::path::absolute(log).unwrap_or_else(|_| log.clone()));
