@@ -22,6 +22,9 @@ fn cgroups(folder: &Path, all: &mut BTreeSet<PathBuf>) {
     }
 }
 
+/// What cri.py imports.
+const GRPC: &str = "/usr/lib/python3/dist-packages/grpc/__init__.py";
+
 fn play(engine: &str, programs: &[&str], least: usize) {
     let test = format!("!{engine} on minibox");
     for _ in Caller::root_only(&test) {
@@ -87,6 +90,39 @@ fn containerd() {
 }
 
 #[test]
+fn kubelet() {
+    play("cri", &["containerd", "ctr", "podman", "/usr/lib/cni/ptp", GRPC], 33);
+}
+
+#[test]
 fn docker() {
-    play("docker", &["dockerd", "docker", "containerd"], 36);
+    play("docker", &["dockerd", "docker", "containerd", "docker-compose"], 47);
+}
+
+/// The script that docs/engines.md shows, word for word.
+#[test]
+fn swarm() {
+    let test = "!a docker swarm on minibox";
+    for _ in Caller::root_only(test) {
+        if let Some(program) = ["dockerd", "docker", "ip"].iter().find(|program| !has(program)) {
+            return skip(test, &format!("{program} is not installed"));
+        }
+        let _alone = ONE_AT_A_TIME.lock();
+        let sandbox = Sandbox::new(Caller::Root);
+        let mut script = sandbox.command(&checkout().join("scripts/swarm"));
+        script.env("MINIBOX_BIN", sandbox.program()).env("MINIBOX_ROOTFS", sandbox.rootfs());
+        script.env("TMPDIR", sandbox.path(""));
+        let ran = Ran::of(&script.output().expect("it starts"));
+        let parts: Vec<&str> = ran.stdout.split("\n\n").collect();
+        let has = |part: usize, words: &[&str]| words.iter().all(|word| parts[part].contains(word));
+        assert_eq!((ran.code, parts.len()), (0, 6), "{ran:?}");
+        assert!(has(0, &["node1: minibox", "node2: minibox", "node3: minibox"]), "{ran:?}");
+        assert!(has(2, &["1 node1", "1 node2", "1 node3"]), "{ran:?}");
+        assert!(has(3, &["3 node1", "3 node2", "3 node3"]), "{ran:?}");
+        assert!(has(4, &["node3 Down"]) && !parts[4].contains(" node3\n"), "{ran:?}");
+        let talk = parts[5].lines().filter(|line| line.contains("| My parent is process 0."));
+        assert_eq!(talk.count(), 9, "{ran:?}");
+        let left = fs::read_dir(sandbox.path("")).expect("a folder").flatten();
+        assert!(!left.into_iter().any(|e| e.file_name().to_string_lossy().contains("swarm")));
+    }
 }
