@@ -763,26 +763,88 @@ fn a_cgroup_that_is_somebody_elses_is_left_alone() {
     }
 }
 
+/// Whatever `features` names is asked for at once; what it only says yes to has tests of its own: tests/spec_*.rs.
 #[test]
 fn features_are_true() {
     for engine in Engine::all() {
         let features: Value = serde_json::from_str(engine.call(&["features"]).ok()).expect("JSON");
-        assert_eq!(features["hooks"].as_array().expect("hooks").len(), 6);
-        let options = features["mountOptions"].as_array().expect("options").clone();
-        // Each of them is taken, one mount after the other, but for those that name a kind of mount.
+        let list = |path: &str| features.pointer(path).and_then(Value::as_array).expect(path);
+        // Each option is taken, one mount after the other, but for those that name a kind of mount.
         let kinds = ["bind", "rbind", "idmap", "ridmap"];
-        let simple = options.iter().filter(|option| !kinds.iter().any(|kind| option == kind));
-        let mounts: Vec<Value> = simple
-            .enumerate()
-            .map(|(n, option)| {
-                json!({"destination": format!("/dev/shm/m{n}"), "type": "tmpfs", "source": "tmpfs", "options": [option]})
-            })
-            .collect();
+        let simple = list("/mountOptions").iter().filter(|o| !kinds.iter().any(|kind| o == kind));
+        let mounts = simple.enumerate().map(|(n, option)| {
+            let destination = format!("/dev/shm/m{n}");
+            json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": [option]})
+        });
+        let hooks = list("/hooks").iter().map(|point| {
+            let point = point.as_str().expect("a name");
+            (point.to_owned(), json!([{"path": "/bin/true"}]))
+        });
+        // Those that this caller has to give away.
+        let mine = fs::read_to_string("/proc/self/status").expect("status");
+        let mine = mine.lines().find_map(|line| line.strip_prefix("CapBnd:\t")).expect("a set");
+        let mine = u64::from_str_radix(mine, 16).expect("a mask");
+        let all = engine.sandbox.caller != Caller::Root;
+        let capabilities = list("/linux/capabilities").iter().enumerate();
+        let capabilities: Vec<&Value> =
+            capabilities.filter(|(n, _)| all || mine >> n & 1 == 1).map(|(_, name)| name).collect();
+        let listener = engine.path("out/listener");
+        let _agent = UnixListener::bind(&listener).expect("a socket");
+        fs::set_permissions(&listener, fs::Permissions::from_mode(0o666)).expect("a socket");
+        let rule = |number: usize, action: &Value, args: Value| {
+            let name = [
+                "acct",
+                "swapon",
+                "swapoff",
+                "reboot",
+                "vhangup",
+                "nfsservctl",
+                "pivot_root",
+                "quotactl",
+                "syslog",
+            ][number % 9];
+            json!({"names": [name], "action": action, "args": args})
+        };
+        let actions = list("/linux/seccomp/actions").iter().enumerate();
+        let actions = actions.map(|(n, action)| rule(n, action, json!([])));
+        let operators = list("/linux/seccomp/operators").iter().map(|operator| {
+            let arg = json!({"index": 0, "value": 1, "valueTwo": 1, "op": operator});
+            json!({"names": ["personality"], "action": "SCMP_ACT_ERRNO", "args": [arg]})
+        });
+        let profile = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": listener,
+            "architectures": list("/linux/seccomp/archs"),
+            "flags": list("/linux/seccomp/supportedFlags"),
+            "syscalls": actions.chain(operators).collect::<Vec<_>>(),
+        });
+        let identity = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+        let namespaces = list("/linux/namespaces").iter().map(|kind| json!({"type": kind}));
         engine.config(|config| {
             config["mounts"].as_array_mut().expect("mounts").extend(mounts);
+            config["hooks"] = hooks.collect();
+            for set in ["bounding", "permitted", "effective", "inheritable", "ambient"] {
+                config["process"]["capabilities"][set] = json!(capabilities);
+            }
+            config["linux"]["seccomp"] = profile;
+            config["linux"]["namespaces"] = namespaces.collect();
+            if engine.sandbox.caller == Caller::Root {
+                config["linux"]["uidMappings"] = identity.clone();
+                config["linux"]["gidMappings"] = identity;
+            }
         });
         engine.program(&["true"]);
         engine.call(&["run", "-b", "bundle", &engine.id("c")]).ok();
+        let flags = list("/linux/memoryPolicy/flags").iter().map(Some).chain([None]);
+        let flagged = flags.map(|flag| (json!("MPOL_BIND"), flag));
+        let modes = list("/linux/memoryPolicy/modes").iter().map(|mode| (mode.clone(), None));
+        for (mode, flag) in modes.chain(flagged) {
+            let nodes = if mode == "MPOL_DEFAULT" || mode == "MPOL_LOCAL" { "" } else { "0" };
+            engine.config(|config| {
+                config["linux"]["memoryPolicy"] =
+                    json!({"mode": mode, "nodes": nodes, "flags": flag.into_iter().collect::<Vec<_>>()});
+            });
+            engine.call(&["run", "-b", "bundle", &engine.id("m")]).ok();
+        }
     }
 }
 

@@ -301,14 +301,6 @@ impl MountChange {
     }
 }
 
-/// Is `word` an option of any mount, and not one of a filesystem's own?
-pub fn is_option(word: &str) -> bool {
-    attribute(word).is_some()
-        || OF_FILESYSTEMS.contains(&word)
-        || WITHOUT_MEANING.contains(&word)
-        || matches!(word, "bind" | "rbind" | "idmap" | "ridmap" | "remount" | "tmpcopyup")
-}
-
 /// The ids that a mount of config.json is to show.
 fn id_map(mount: &Mount) -> Option<IdMap> {
     let ranges = |mappings: &Option<Vec<LinuxIdMapping>>| {

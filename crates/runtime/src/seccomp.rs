@@ -60,15 +60,27 @@ pub fn plan(profile: &LinuxSeccomp, container: &State) -> Result<SeccompPlan> {
 /// Without a word about flags runc takes this one: the program's own memory is not to be made slower.
 fn flags(profile: &LinuxSeccomp) -> u64 {
     let Some(flags) = profile.flags() else { return libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW };
-    flags.iter().fold(0, |all, flag| {
-        all | match flag {
-            Flag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
-            Flag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-            Flag::SeccompFilterFlagWaitKillableRecv => libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
-            // There is one thread only.
-            Flag::SeccompFilterFlagTsync => 0,
-        }
-    })
+    flags.iter().fold(0, |all, flag| all | bit(*flag))
+}
+
+fn bit(flag: Flag) -> u64 {
+    match flag {
+        Flag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
+        Flag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+        Flag::SeccompFilterFlagWaitKillableRecv => libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+        // There is one thread only.
+        Flag::SeccompFilterFlagTsync => 0,
+    }
+}
+
+/// Does this machine's kernel know `flag`? It looks at the flags before it looks at the filter, of which there
+/// is none here.
+pub fn is_supported(flag: Flag) -> bool {
+    let mut flags = bit(flag);
+    if flag == Flag::SeccompFilterFlagWaitKillableRecv {
+        flags |= libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    }
+    sys::probe_seccomp_flags(flags)
 }
 
 /// The profile of `spec`, compiled: the same for every process of a container.

@@ -308,6 +308,14 @@ pub fn seccomp_filter(flags: u64, program: &[libc::sock_filter]) -> Sys<RawFd> {
         .map(|fd| fd as RawFd)
 }
 
+/// seccomp(2) without a filter, which fails: with EFAULT where the kernel knows all of `flags`.
+pub fn probe_seccomp_flags(flags: u64) -> bool {
+    let nothing = std::ptr::null::<libc::sock_fprog>();
+    let called =
+        syscall!("seccomp", libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, nothing);
+    called.is_err_and(|failed| failed.errno == Errno::EFAULT)
+}
+
 /// prctl(2) `PR_SET_KEEPCAPS`: permitted capabilities survive setresuid(2).
 pub fn set_keepcaps() -> Sys<()> {
     prctl("prctl(PR_SET_KEEPCAPS)", libc::PR_SET_KEEPCAPS, 1, 0).map(drop)

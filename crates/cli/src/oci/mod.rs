@@ -5,6 +5,7 @@ mod args;
 mod create;
 mod events;
 mod exec;
+mod features;
 mod show;
 mod update;
 mod words;
@@ -105,7 +106,7 @@ fn drive(cli: &Cli) -> Result<u8> {
         Verb::Update(args) => update::update(root, args),
         Verb::Events(args) => events::events(root, args),
         Verb::Spec(args) => show::write_spec(args),
-        Verb::Features => Ok(show::features()),
+        Verb::Features => Ok(features::features()),
         Verb::Checkpoint(_) | Verb::Restore(_) => Err(Error::new(
             "checkpoint and restore are not supported: a process's memory cannot be saved yet",
         )),

@@ -1,4 +1,4 @@
-//! The verbs that only show: `state`, `list`, `ps`, `features`; and `spec`, which writes a file to start from.
+//! The verbs that only show: `state`, `list`, `ps`; and `spec`, which writes a file to start from.
 
 use std::fs;
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use minibox_runtime::container::{self, Container, Status};
-use minibox_runtime::{Error, Result, capabilities, mounts, spec};
+use minibox_runtime::{Error, Result};
 use nix::unistd::{Gid, Uid};
 use oci_spec::runtime as oci;
 use serde_json::{Value, json};
@@ -15,66 +15,6 @@ use super::args::{ListArgs, PsArgs, SpecArgs};
 use crate::config::SPEC_VERSION;
 use crate::host;
 use crate::output;
-
-/// The mount options that runtimes know; `features` names those that this one does.
-const OPTIONS: [&str; 56] = [
-    "async",
-    "atime",
-    "bind",
-    "defaults",
-    "dev",
-    "diratime",
-    "dirsync",
-    "exec",
-    "iversion",
-    "lazytime",
-    "loud",
-    "mand",
-    "noatime",
-    "nodev",
-    "nodiratime",
-    "noexec",
-    "noiversion",
-    "nolazytime",
-    "nomand",
-    "norelatime",
-    "nostrictatime",
-    "nosuid",
-    "nosymfollow",
-    "private",
-    "ratime",
-    "rbind",
-    "rdev",
-    "rdiratime",
-    "relatime",
-    "rexec",
-    "rnoatime",
-    "rnodev",
-    "rnodiratime",
-    "rnoexec",
-    "rnorelatime",
-    "rnosuid",
-    "ro",
-    "rprivate",
-    "rrelatime",
-    "rro",
-    "rrw",
-    "rshared",
-    "rslave",
-    "rstrictatime",
-    "rsuid",
-    "runbindable",
-    "rw",
-    "shared",
-    "slave",
-    "strictatime",
-    "suid",
-    "symfollow",
-    "sync",
-    "tmpcopyup",
-    "idmap",
-    "ridmap",
-];
 
 /// `minibox-oci state`.
 pub(super) fn state(root: &Path, id: &str) -> Result<u8> {
@@ -102,7 +42,7 @@ fn document(container: &Container) -> Value {
     document
 }
 
-fn print(document: &Value) {
+pub(super) fn print(document: &Value) {
     output::print(&format!("{document:#}\n"));
 }
 
@@ -174,51 +114,6 @@ pub(super) fn ps(root: &Path, args: &PsArgs) -> Result<u8> {
         &std::iter::once(heading).chain(ours).map(|l| format!("{l}\n")).collect::<String>(),
     );
     Ok(0)
-}
-
-/// Is something done with this part of `linux` in config.json, rather than to refuse it?
-fn is_done(linux: Value) -> bool {
-    let refused = |linux: Value| {
-        let config = json!({ "ociVersion": SPEC_VERSION, "linux": linux });
-        let spec = serde_json::from_value::<oci::Spec>(config).ok();
-        spec.map(|spec| spec::unsupported(&spec).len())
-    };
-    refused(linux).is_some_and(|fields| Some(fields) == refused(json!({})))
-}
-
-/// `minibox-oci features`: only what is true.
-pub(super) fn features() -> u8 {
-    let capabilities: Vec<String> =
-        (0..64).filter_map(capabilities::name).map(|name| name.to_ascii_uppercase()).collect();
-    let mut namespaces = vec!["cgroup", "ipc", "mount", "network", "pid", "user", "uts"];
-    if is_done(json!({ "namespaces": [{ "type": "time" }] })) {
-        namespaces.push("time");
-    }
-    print(&json!({
-        "ociVersionMin": "1.0.0",
-        "ociVersionMax": SPEC_VERSION,
-        "hooks": [
-            "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
-        ],
-        "mountOptions": OPTIONS.iter().filter(|word| mounts::is_option(word)).collect::<Vec<_>>(),
-        "linux": {
-            "namespaces": namespaces,
-            "capabilities": capabilities,
-            "cgroup": {
-                "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": is_done(json!({ "resources": { "rdma": { "x": {} } } })),
-            },
-            "seccomp": { "enabled": is_done(json!({ "seccomp": { "defaultAction": "SCMP_ACT_ALLOW" } })) },
-            "apparmor": { "enabled": true },
-            "selinux": { "enabled": true },
-            "intelRdt": { "enabled": is_done(json!({ "intelRdt": { "closID": "x" } })) },
-            "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": is_done(json!({ "netDevices": { "x": {} } })) },
-        },
-        "annotations": {
-            "org.opencontainers.runc.checkpoint.enabled": "false",
-        },
-    }));
-    0
 }
 
 /// `minibox-oci spec`.
