@@ -25,7 +25,7 @@ fn cgroups(folder: &Path, all: &mut BTreeSet<PathBuf>) {
 /// What cri.py imports.
 const GRPC: &str = "/usr/lib/python3/dist-packages/grpc/__init__.py";
 
-fn play(engine: &str, programs: &[&str], least: usize) {
+fn play(caller: Caller, engine: &str, programs: &[&str], least: usize) {
     let test = format!("!{engine} on minibox");
     for _ in Caller::root_only(&test) {
         let lacking = programs.iter().find(|program| !has(program));
@@ -33,7 +33,7 @@ fn play(engine: &str, programs: &[&str], least: usize) {
             return skip(&test, &format!("{program} is not installed"));
         }
         let _alone = ONE_AT_A_TIME.lock();
-        let sandbox = Sandbox::new(Caller::Root);
+        let sandbox = Sandbox::new(caller);
         let program = sandbox.path("minibox-oci");
         fs::copy(sandbox.program(), &program).expect("a copy");
         let here = checkout().join("tests/engines");
@@ -76,27 +76,33 @@ fn is_of(engine: &str, cgroup: &Path) -> bool {
 
 #[test]
 fn podman() {
-    play("podman", &["podman", "conmon"], 36);
+    play(Caller::Root, "podman", &["podman", "conmon"], 36);
+}
+
+#[test]
+fn podman_of_a_plain_user() {
+    let programs = ["podman", "conmon", "newuidmap"];
+    play(Caller::SubordinateIds, "podman-rootless", &programs, 27);
 }
 
 #[test]
 fn buildah() {
-    play("buildah", &["buildah", "podman"], 5);
+    play(Caller::Root, "buildah", &["buildah", "podman"], 5);
 }
 
 #[test]
 fn containerd() {
-    play("containerd", &["containerd", "ctr", "podman"], 20);
+    play(Caller::Root, "containerd", &["containerd", "ctr", "podman"], 20);
 }
 
 #[test]
 fn kubelet() {
-    play("cri", &["containerd", "ctr", "podman", "/usr/lib/cni/ptp", GRPC], 33);
+    play(Caller::Root, "cri", &["containerd", "ctr", "podman", "/usr/lib/cni/ptp", GRPC], 33);
 }
 
 #[test]
 fn docker() {
-    play("docker", &["dockerd", "docker", "containerd", "docker-compose"], 47);
+    play(Caller::Root, "docker", &["dockerd", "docker", "containerd", "docker-compose"], 47);
 }
 
 /// The script that docs/engines.md shows, word for word.

@@ -219,6 +219,9 @@ impl Sandbox {
             let home = sandbox.path("home").display().to_string();
             let line = format!("minibox-plain:x:{PLAIN}:{PLAIN}::{home}:/bin/sh\n");
             fs::write(sandbox.path("passwd"), passwd + &line).expect("write");
+            let group = fs::read_to_string("/etc/group").unwrap_or_default();
+            let line = format!("minibox-plain:x:{PLAIN}:\n");
+            fs::write(sandbox.path("group"), group + &line).expect("write");
             let ids =
                 if caller == Caller::SubordinateIds { "minibox-plain:300000:65536\n" } else { "" };
             fs::write(sandbox.path("subids"), ids).expect("write");
@@ -270,7 +273,8 @@ impl Sandbox {
             Caller::Root | Caller::Myself => Command::new(program),
             Caller::SingleId | Caller::SubordinateIds => {
                 // The host's own user database stays as it is: only this process sees another.
-                let script = "mount --bind $1/passwd /etc/passwd; mount --bind $1/subids /etc/subuid; mount --bind $1/subids /etc/subgid; shift
+                let script = "for file in passwd group; do mount --bind $1/$file /etc/$file; done
+                    mount --bind $1/subids /etc/subuid; mount --bind $1/subids /etc/subgid; shift
                     exec setpriv --reuid $0 --regid $0 --clear-groups --inh-caps=-all \"$@\"";
                 let mut command = Command::new("unshare");
                 command.args(["--mount", "--propagation", "private", "sh", "-euc", script]);

@@ -270,3 +270,24 @@ fn a_session_and_whoever_has_none_see_the_same_containers() {
         }
     }
 }
+
+#[test]
+fn root_of_a_user_namespace_is_no_root_of_the_machine() {
+    // What an engine of a plain user is, and a container in a container. A node cannot be made there, and from
+    // the pid namespace of what one joins there is no way back.
+    for caller in Caller::root_only("!root of a user namespace") {
+        let sandbox = Sandbox::new(caller);
+        let inside =
+            "unshare --user --map-root-user --mount --pid --fork --kill-child --mount-proc";
+        let script = r#"
+            "$0" run -d --name c "$1" sh -c 'touch /made; exec sleep 1000' >&2
+            "$0" exec c sh -c 'test -c /dev/null && cat /proc/1/comm'
+            "$0" diff c
+            "$0" rm -f c"#;
+        let mut command = sandbox.command(Path::new("sh"));
+        command.args(["-euc", script]).arg(sandbox.program()).arg(sandbox.rootfs());
+        let around: Vec<&str> = inside.split(' ').collect();
+        let ran = Ran::of(&sandbox.around(&around, &command).output().expect("unshare starts"));
+        assert_eq!(ran.ok(), "sleep\nA /made\nc");
+    }
+}

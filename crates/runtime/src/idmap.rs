@@ -49,6 +49,13 @@ pub fn needs_user_namespace() -> bool {
     !Uid::effective().is_root()
 }
 
+/// Is this process in the user namespace that the machine began with, where root is the machine's own?
+/// user_namespaces(7).
+pub fn in_first_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// The subordinate ranges of whoever is called one of `owners` in `file` (/etc/subuid or /etc/subgid,
 /// subuid(5)), each as it would be mapped behind an id of one's own.
 pub fn subordinate(file: &str, owners: &[&str]) -> Vec<Range> {

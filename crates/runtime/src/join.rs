@@ -32,8 +32,8 @@ pub fn start(
     let parents = Parents::new(listening, fail_at)?;
     let failed = |fault: Fault| Error::of_fault("cannot make the process", fault).step(Step::Clone);
     let cgroup = plan.cgroup_folder.as_ref().map(AsRawFd::as_raw_fd);
-    if plan.namespaces & libc::CLONE_NEWUSER != 0 {
-        // A middle process enters the user namespace: the parent must keep its own.
+    let Some(way_back) = &plan.way_back else {
+        // A middle process enters, and nobody comes back.
         return match sys::clone3(0, cgroup).map_err(failed)? {
             Forked::Child => {
                 let line = parents.childs_line();
@@ -43,9 +43,8 @@ pub fn start(
                 parents.collect(Subject::Join(plan), Child::OfMiddle(pid), tell_birth, watch)
             }
         };
-    }
+    };
     let pid_ns = plan.namespaces & libc::CLONE_NEWPID;
-    let own = plan.own_pid_namespace.as_raw_fd();
     let enter = |namespace: RawFd| {
         if pid_ns == 0 { Ok(()) } else { sys::setns(namespace, pid_ns) }
     };
@@ -57,7 +56,7 @@ pub fn start(
         run(plan, parents.childs_line(), plan.namespaces & !libc::CLONE_NEWPID);
     }
     // Undone at once: whatever is forked next must not be born in there.
-    enter(own).map_err(joined)?;
+    enter(way_back.as_raw_fd()).map_err(joined)?;
     match forked.map_err(failed)? {
         Forked::Parent { pid, pidfd } => {
             parents.collect(Subject::Join(plan), Child::Ours { pid, pidfd }, tell_birth, watch)

@@ -203,7 +203,8 @@ impl Plan {
         let own = |kind| spec::has_new_namespace(spec, kind);
         let joins = plan_joins(linux)?;
         let id_map = plan_id_map(linux, &joins, own(LinuxNamespaceType::User))?;
-        let in_userns = id_map.is_some();
+        // Its own, or one that whoever calls is root of: to the kernel no device and no mount is theirs alone.
+        let in_userns = id_map.is_some() || !idmap::in_first_user_namespace();
         let mut root_plan = plan_root(root.path(), &choices, in_userns)?;
         if let Some(word) = linux.rootfs_propagation() {
             root_plan.propagation = root_propagation(word)?;
@@ -233,7 +234,11 @@ impl Plan {
             console_size,
             choices.die_with_parent,
         )?;
-        program.capabilities.limit_to(if in_userns { u64::MAX } else { capabilities::grantable() });
+        program.capabilities.limit_to(if id_map.is_some() {
+            u64::MAX
+        } else {
+            capabilities::grantable()
+        });
         program.habits = scheduling::plan(process, Some(linux))?;
         program.first_closed += choices.preserve_fds as RawFd;
         program.init = choices.init.then(own_arguments).transpose()?;
@@ -334,7 +339,7 @@ fn fill(spec: &Spec, in_userns: bool, cgroup: Option<&Cgroup>) -> Result<Filled>
             mounts.push(mounts::plan(mount)?);
         }
     }
-    if !in_userns
+    if !spec::has_namespace(spec, LinuxNamespaceType::User)
         && let Some(mount) = mounts.iter().find(|m| m.mapped().is_some_and(|m| m.map.is_none()))
     {
         let place = mount.place.path.to_string_lossy();
@@ -688,8 +693,8 @@ pub fn foreign_namespaces(pid: i32) -> Result<i32> {
 pub struct JoinPlan {
     /// The container's PID 1.
     pub target: OwnedFd,
-    /// The caller's pid namespace, to come back to.
-    pub own_pid_namespace: std::fs::File,
+    /// The caller's pid namespace, for a caller who can come back to it: not from a user namespace.
+    pub way_back: Option<std::fs::File>,
     /// Its pid on the host.
     pub pid: i32,
     /// CLONE_NEW* of the namespaces in which it differs from the caller.
@@ -722,9 +727,10 @@ impl JoinPlan {
         let granted = if is_other { u64::MAX } else { capabilities::grantable() };
         process.capabilities.limit_to(granted);
         let id_map = is_other.then(|| IdMap::of_process(pid)).transpose()?;
+        let comes_back = !is_other && idmap::in_first_user_namespace();
         Ok(JoinPlan {
             target,
-            own_pid_namespace: open(Path::new("/proc/self/ns/pid"))?,
+            way_back: comes_back.then(|| open(Path::new("/proc/self/ns/pid"))).transpose()?,
             pid,
             namespaces,
             keep_groups: id_map.as_ref().is_some_and(IdMap::denies_groups),

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use crate::error::{Error, Result};
-use crate::idmap::IdMap;
+use crate::idmap::{self, IdMap};
 use crate::init::{become_root, pivot, take_root, tell_nobody};
 use crate::mounts::{self, MountPlan};
 use crate::plan::{Choices, Layer, RootPlan, foreign_namespaces, plan_root};
@@ -56,7 +56,8 @@ impl View {
         let choices = Choices { layer, ..Choices::default() };
         // Its layer is read as it was written, even where mapped mounts make a user namespace of this process
         // needless.
-        let in_userns = spec::has_namespace(spec, LinuxNamespaceType::User);
+        let in_userns = spec::has_namespace(spec, LinuxNamespaceType::User)
+            || !idmap::in_first_user_namespace();
         let planned = plan_root(root.path(), &choices, in_userns)?;
         let mut mounts = Vec::new();
         for mount in spec.mounts().iter().flatten() {

@@ -9,6 +9,7 @@ use super::device_filter;
 use super::device_rules::{Kind, Rule, with_defaults};
 use super::folders::Cgroup;
 use crate::error::{Error, Result};
+use crate::idmap;
 use crate::sys;
 
 impl Cgroup {
@@ -16,7 +17,7 @@ impl Cgroup {
     /// cgroup above has it. Needs the power over devices that a root of a user namespace does not have;
     /// nor can he make a node that opens anything, so there nothing is lost.
     pub(super) fn restrict_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<()> {
-        if rules.is_empty() || !in_first_user_namespace() {
+        if rules.is_empty() || !idmap::in_first_user_namespace() {
             return Ok(());
         }
         let rules = with_defaults(rules)?;
@@ -36,11 +37,6 @@ impl Cgroup {
                 .hint("this needs CAP_BPF or CAP_SYS_ADMIN and a kernel with CONFIG_CGROUP_BPF")
         })
     }
-}
-
-fn in_first_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// What `rules` come to in the words of version 1: are devices allowed that no exception speaks for, and
