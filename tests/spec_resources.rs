@@ -138,3 +138,18 @@ fn nothing_is_said_by_nought() {
         ran.code(0);
     }
 }
+
+#[test]
+fn a_share_of_caches_wants_a_filesystem_of_its_own() {
+    for caller in Caller::root_only("linux.intelRdt") {
+        if std::path::Path::new("/sys/fs/resctrl/schemata").exists() {
+            skip("linux.intelRdt where there is no resctrl", "there is one");
+            continue;
+        }
+        let sandbox = Sandbox::new(caller);
+        let ran = sandbox.run_configured(&[], &["true"], |config| {
+            config["linux"]["intelRdt"] = json!({"l3CacheSchema": "L3:0=f"});
+        });
+        ran.code(125).says("resctrl filesystem is not mounted");
+    }
+}

@@ -31,6 +31,7 @@ use crate::hooks::Hooks;
 use crate::idmap::IdMap;
 use crate::pid_namespace;
 use crate::plan::{Choices, JoinPlan, Plan, foreign_namespaces, plan_process};
+use crate::resctrl::Class;
 use crate::seccomp::{self, SeccompPlan};
 use crate::spawn::{self, Event, Running};
 use crate::spec;
@@ -522,7 +523,12 @@ impl Container {
         if let Some(cgroup) = self.cgroup()? {
             cgroup.remove()?;
         }
-        let hooks = self.spec.hooks().as_ref().filter(|_| self.record.init.is_some());
+        // Before there was a process somebody else's may have stood in the way.
+        let had_process = self.record.init.is_some();
+        if let Some(class) = Class::of(&self.spec, &self.id)?.filter(|_| had_process) {
+            class.remove()?;
+        }
+        let hooks = self.spec.hooks().as_ref().filter(|_| had_process);
         let list = hooks.and_then(|hooks| hooks.poststop().as_ref());
         let state = self.state(Status::Stopped);
         // What a hook leaves undone is nothing of the container's, and must not keep it.

@@ -54,6 +54,7 @@ pub mod plan;
 pub mod probe;
 pub mod process;
 pub mod reaper;
+pub mod resctrl;
 pub mod rlimits;
 pub mod scheduling;
 pub mod seccomp;

@@ -25,6 +25,7 @@ use crate::line::Listening;
 use crate::mounts::{self, MappedMount, MountPlan, Place, Source, c_string};
 use crate::net_devices::{self, NetDevice};
 use crate::process::ProcessPlan;
+use crate::resctrl;
 use crate::rlimits;
 use crate::scheduling;
 use crate::seccomp::{self, SeccompPlan};
@@ -180,6 +181,8 @@ pub struct Plan {
     pub resources: Option<LinuxResources>,
     /// Version 1 cgroup files to write "0" into.
     pub cgroup_doors: Vec<CString>,
+    /// Its share of caches and memory bandwidth.
+    pub resctrl: Option<resctrl::Class>,
     /// Somebody has something to do between the namespaces and the mounts.
     pub has_hooks: bool,
     /// /dev/console, where a terminal is asked for.
@@ -251,6 +254,7 @@ impl Plan {
                 .map(|mapped| mapped.mount.as_raw_fd())
                 .chain(mounts.iter().filter_map(MountPlan::descriptor))
                 .collect(),
+            resctrl: resctrl::Class::of(spec, &choices.id)?,
             new_cgroup_namespace: own(LinuxNamespaceType::Cgroup),
             new_time_namespace: own(LinuxNamespaceType::Time).then(|| time_offsets(linux)),
             keep_groups,

@@ -85,6 +85,18 @@ pub enum Child {
 /// Makes the container and starts its program. After an error nothing is left of it.
 pub fn start(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
     parent_step(plan, Step::OpenRoot, watch, || Ok(()))?;
+    if let Some(class) = &plan.resctrl {
+        class.make()?;
+        let started = give_cgroup(plan, watch);
+        if started.is_err() {
+            let _ = class.remove();
+        }
+        return started;
+    }
+    give_cgroup(plan, watch)
+}
+
+fn give_cgroup(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
     if let Some(cgroup) = &plan.cgroup {
         let made = parent_step(plan, Step::MakeCgroup, watch, || {
             cgroup.create(plan.resources.as_ref())?;
@@ -143,6 +155,7 @@ fn give_birth(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
     // Meanwhile the child is at work, as far as it can come without ids.
     let prepare = |pid: i32, watch: &mut Watch<'_>| {
         watch(&Event::Born { pid })?;
+        plan.resctrl.as_ref().map_or(Ok(()), |class| class.enter(pid))?;
         if let Some(map) = &plan.id_map
             && plan.maps_ids()
         {

@@ -161,7 +161,6 @@ pub fn unsupported(spec: &Spec) -> Vec<String> {
     let Some(linux) = spec.linux() else {
         return fields;
     };
-    say(linux.intel_rdt().is_some(), "linux.intelRdt");
     let flags = linux.personality().as_ref().and_then(|personality| personality.flags().as_ref());
     say(flags.is_some_and(|flags| !flags.is_empty()), "linux.personality.flags");
     say(

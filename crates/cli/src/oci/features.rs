@@ -58,7 +58,7 @@ pub(super) fn features() -> u8 {
                 ],
                 "flags": [Policy::MpolFNumaBalancing, Policy::MpolFRelativeNodes, Policy::MpolFStaticNodes],
             },
-            "intelRdt": { "enabled": false },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": true },
         },
