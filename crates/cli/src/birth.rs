@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use minibox_runtime::cgroup::{Cgroup, Layout};
+use minibox_runtime::cgroup::Address;
 use minibox_runtime::line::Listening;
 use minibox_runtime::state::{self, ProcessId, State};
 use minibox_runtime::{Choices, Error, Layer, Plan, Result, spec};
@@ -43,8 +43,7 @@ pub(crate) fn plan(
     spec: &oci::Spec,
     choices: Choices,
 ) -> Result<Plan> {
-    let cgroup =
-        record.cgroup.as_deref().map(|path| Cgroup::at(&Layout::detect(), path)).transpose()?;
+    let cgroup = record.cgroup.as_ref().map(Address::cgroup).transpose()?;
     sharing::plan(store, spec, cgroup, choices)
 }
 

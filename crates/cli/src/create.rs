@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use minibox_runtime::cgroup::{self, Cgroup, Layout};
 use minibox_runtime::idmap::{self, IdMap};
 use minibox_runtime::state::{self, Lock};
+use minibox_runtime::systemd::{self, Unit};
 use minibox_runtime::{Error, Result};
 use oci_spec::runtime as oci;
 
@@ -115,26 +116,25 @@ pub(crate) fn user_namespace(store: &Store, wishes: &Wishes) -> Result<UserNames
     userns::decide(store, &asked.user, &others)
 }
 
-/// What limits need of a cgroup: root gets one, a plain user does not.
+/// What limits need of a cgroup: root always gets one, a plain user from his systemd, where he asks for limits.
 pub(crate) fn cgroup_for(store: &Store, args: &CreateArgs, id: &str) -> Result<Option<Cgroup>> {
     let layout = Layout::detect();
     if !cgroup::is_writable(&layout) {
         let mut asked = limits::given(&args.limits);
+        if !asked.is_empty() && layout.is_unified() && systemd::has_user_manager() {
+            return Cgroup::of_unit(Unit {
+                name: format!("{}-{id}.scope", store.cgroup_parent.replace('/', "-")),
+                slice: String::from("user.slice"),
+                is_user: true,
+            })
+            .map(Some);
+        }
         asked.extend((!args.hardware.device_rules.is_empty()).then_some("--device-cgroup-rule"));
         if !asked.is_empty() {
             let asked = asked.join(", ");
-            let has_manager = std::env::var_os("XDG_RUNTIME_DIR")
-                .is_some_and(|run| Path::new(&run).join("systemd").exists());
-            output::note(&if layout.is_unified() && has_manager {
-                let way = limits::BY_SYSTEMD;
-                format!(
-                    "{asked}: no effect, since this user may not make cgroups here; run as root for limits, or by `{way}`"
-                )
-            } else {
-                format!(
-                    "{asked}: no effect, since this user may not make cgroups here; run as root for limits"
-                )
-            });
+            output::note(&format!(
+                "{asked}: no effect, since this user may not make cgroups here; run as root for limits"
+            ));
         }
         return Ok(None);
     }
@@ -184,7 +184,7 @@ fn prepare(
     record: &mut Record,
 ) -> Result<oci::Spec> {
     let (id, folder) = (record.id.clone(), store.folder(&record.id));
-    record.cgroup = cgroup_for(store, args, &id)?.map(|cgroup| cgroup.path);
+    record.cgroup = cgroup_for(store, args, &id)?.map(|cgroup| cgroup.address());
     if !args.mounts.rw {
         record.layer = Some(place_for_layer(store, &id)?);
     }
@@ -195,7 +195,7 @@ fn prepare(
     let files = own_files(&folder, wishes, &hostname)?;
     let place = config::Place {
         user,
-        cgroup: record.cgroup.as_deref(),
+        cgroup: record.cgroup.as_ref().map(|address| address.path.as_str()),
         hostname: &hostname,
         files: &files,
     };

@@ -27,7 +27,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use minibox_runtime::cgroup::{Cgroup, Layout};
+use minibox_runtime::cgroup::{Address, Cgroup};
 use minibox_runtime::idmap::{self, IdMap};
 use minibox_runtime::state::{self, Lock, State};
 use minibox_runtime::{Error, Result, sys};
@@ -76,8 +76,8 @@ pub(crate) struct Record {
     pub is_patchwork: bool,
     /// Maps of its user namespace.
     pub id_map: Option<IdMap>,
-    /// Path below each cgroup hierarchy.
-    pub cgroup: Option<String>,
+    /// Where its cgroup is, or will be.
+    pub cgroup: Option<Address>,
     pub auto_remove: bool,
     pub terminal: bool,
     /// Has a monitor: its output is logged, and it can be left.
@@ -610,7 +610,7 @@ impl Record {
 
     /// Its cgroup, where it has one.
     pub(crate) fn cgroup(&self) -> Option<Cgroup> {
-        Cgroup::at(&Layout::detect(), self.cgroup.as_deref()?).ok()
+        self.cgroup.as_ref()?.cgroup().ok()
     }
 }
 

@@ -46,7 +46,7 @@ fn set_limits(store: &Store, container: &Container, args: &LimitArgs) -> Result<
     let (name, folder) = (&container.record.name, store.folder(&container.record.id));
     let cgroup = container.record.cgroup().ok_or_else(|| {
         Error::new(format!("{name} has no cgroup, and so no limits"))
-            .hint("limits are for root: a plain user may not make cgroups here")
+            .hint("a plain user's container has one where it was made with a limit, such as -m, and systemd runs")
     })?;
     let mut spec = spec::load(&folder)?;
     let lacking = || Error::new(format!("the config.json of {name} has no linux part"));

@@ -25,13 +25,23 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use oci_spec::runtime::LinuxResources;
 
-pub use self::folders::{Cgroup, Hierarchy, Layout, children, enter, is_writable};
+pub use self::folders::{Address, Cgroup, Hierarchy, Layout, children, enter, is_writable};
 use crate::error::{Error, Result};
 use crate::step::Step;
 use crate::sys;
+use crate::systemd::Unit;
+use crate::systemd::bus::Value;
 
 impl Cgroup {
-    /// PARENT: makes the folders and writes what `resources` limits, all before the process exists.
+    /// PARENT: the unit it belongs to, where systemd makes it: around process `pid`, but for a slice. `more` are
+    /// properties beside its own.
+    pub fn start_unit(&self, pid: Option<i32>, more: &[(String, Value)]) -> Result<()> {
+        let Some(unit) = &self.unit else { return Ok(()) };
+        unit.start(pid.filter(|_| !unit.is_slice()), more).map_err(|e| e.step(Step::MakeCgroup))
+    }
+
+    /// PARENT: makes the folders and writes what `resources` limits, all before the process exists, or the
+    /// program that it will be.
     pub fn create(&self, resources: Option<&LinuxResources>) -> Result<()> {
         let create = || {
             self.make()?;
@@ -54,7 +64,7 @@ impl Cgroup {
                 .iter()
                 .find_map(|(_, folder)| remove_folder(folder).err().map(|e| (folder, e)));
             let Some((folder, error)) = busy else {
-                return Ok(());
+                return self.unit.as_ref().map_or(Ok(()), Unit::stop);
             };
             if error.raw_os_error() != Some(libc::EBUSY) || Instant::now() > deadline {
                 return Err(Error::of_io("remove the cgroup", folder, &error)

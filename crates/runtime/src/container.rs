@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::capabilities;
-use crate::cgroup::{self, Cgroup, Layout};
+use crate::cgroup::{self, Address, Cgroup, Layout};
 use crate::error::{Blame, Error, Result};
 use crate::gate::{self, Gate};
 use crate::hooks::Hooks;
@@ -38,6 +38,7 @@ use crate::spec;
 use crate::state::{self, Lock, ProcessId};
 use crate::step::Step;
 use crate::sys;
+use crate::systemd::Unit;
 use crate::user;
 
 /// How long a killed process may take to end, in milliseconds.
@@ -79,8 +80,8 @@ struct Record {
     created: String,
     /// Of the boot it was created in, random(4).
     boot_id: String,
-    /// Path below each cgroup hierarchy; none where it has no cgroup.
-    cgroup: Option<String>,
+    /// None where it has no cgroup.
+    cgroup: Option<Address>,
     /// Its first process, once there is one.
     init: Option<ProcessId>,
     /// `create` has come to its end.
@@ -98,6 +99,17 @@ pub struct Container {
     pub spec: Spec,
 }
 
+/// Who makes a container's cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cgroups {
+    /// minibox, by the files of cgroupfs, where that may be written.
+    Files,
+    /// systemd, the machine's or the user's own.
+    Systemd,
+    /// Nobody: there is none.
+    None,
+}
+
 /// What `create` is told beside config.json.
 #[derive(Debug)]
 pub struct Creation<'a> {
@@ -107,8 +119,8 @@ pub struct Creation<'a> {
     pub spec: Spec,
     /// See [`Choices`].
     pub choices: Choices,
-    /// It gets a cgroup, where one can be made.
-    pub has_cgroup: bool,
+    /// Who makes its cgroup.
+    pub cgroups: Cgroups,
     /// The session keyring stays the caller's.
     pub keep_keyring: bool,
 }
@@ -136,7 +148,7 @@ pub fn create(
     if folder.exists() {
         return Err(taken(id));
     }
-    let cgroup = if creation.has_cgroup { plan_cgroup(&spec, id)? } else { None };
+    let cgroup = plan_cgroup(&spec, id, creation.cgroups)?;
     make_folders(root)?;
     match fs::DirBuilder::new().mode(0o700).create(&folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(taken(id)),
@@ -148,7 +160,7 @@ pub fn create(
         bundle: creation.bundle.to_owned(),
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
         boot_id: state::boot_id().to_owned(),
-        cgroup: cgroup.as_ref().map(|cgroup| cgroup.path.clone()),
+        cgroup: cgroup.as_ref().map(Cgroup::address),
         init: None,
         is_made: false,
     };
@@ -258,7 +270,7 @@ impl Container {
 
     /// Its cgroup, where it has one.
     pub fn cgroup(&self) -> Result<Option<Cgroup>> {
-        self.record.cgroup.as_deref().map(|path| Cgroup::at(&Layout::detect(), path)).transpose()
+        self.record.cgroup.as_ref().map(Address::cgroup).transpose()
     }
 
     /// The pid of its first process on the host, and a descriptor that refers to it for ever; none where it
@@ -488,12 +500,11 @@ impl Container {
         let root = format!("/proc/{pid}/root");
         let root = fs::File::open(&root).map_err(|e| Error::of_io("open", root.as_ref(), &e))?;
         set_home(&mut process, root.as_fd());
-        let cgroup = match (&self.record.cgroup, below) {
-            (Some(path), Some(below)) => {
-                Some(Cgroup::at(&Layout::detect(), &format!("{path}/{below}"))?)
-            }
-            _ => self.cgroup()?,
-        };
+        let mut cgroup = self.record.cgroup.clone();
+        if let (Some(address), Some(below)) = (&mut cgroup, below) {
+            address.path = format!("{}/{}", address.path, below.trim_matches('/'));
+        }
+        let cgroup = cgroup.as_ref().map(Address::cgroup).transpose()?;
         plan_join((pid, pidfd), cgroup.as_ref(), &process, (self.filter()?, size), choices)
     }
 
@@ -558,7 +569,10 @@ fn plan_join(
 /// Where nothing says what the container was, its configuration still tells where its cgroup would be.
 fn delete_damaged(folder: &Path, id: &str, error: Error) -> Result<()> {
     let Ok(spec) = spec::load(folder) else { return Err(error) };
-    if let Some(cgroup) = cgroup_of(&spec, id)? {
+    let asked = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    let is_unit = asked.is_some_and(|path| path.to_string_lossy().matches(':').count() == 2);
+    let cgroups = if is_unit { Cgroups::Systemd } else { Cgroups::Files };
+    if let Some(cgroup) = cgroup_of(&spec, id, cgroups)? {
         cgroup.remove()?;
     }
     remove_folder(folder)
@@ -578,20 +592,22 @@ fn make_folders(root: &Path) -> Result<()> {
     made.map_err(|error| Error::of_io("make", root, &error))
 }
 
-/// The cgroup that config.json names; without a word one of its own, below the top of each hierarchy.
-fn cgroup_of(spec: &Spec, id: &str) -> Result<Option<Cgroup>> {
-    let layout = Layout::detect();
-    if !cgroup::is_writable(&layout) {
-        return Ok(None);
-    }
+/// The cgroup that config.json names, whoever makes it; without a word one of its own, below the top of each hierarchy.
+fn cgroup_of(spec: &Spec, id: &str, cgroups: Cgroups) -> Result<Option<Cgroup>> {
     let asked = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
     let asked = asked.map(|path| path.to_string_lossy().into_owned()).filter(|p| !p.is_empty());
+    let layout = Layout::detect();
+    match cgroups {
+        Cgroups::Systemd => return Cgroup::of_unit(Unit::of_path(asked.as_deref(), id)?).map(Some),
+        Cgroups::Files if cgroup::is_writable(&layout) => {}
+        _ => return Ok(None),
+    }
     let path = asked.unwrap_or_else(|| format!("minibox-oci-{id}"));
     Cgroup::at(&layout, &path).map(Some)
 }
 
-fn plan_cgroup(spec: &Spec, id: &str) -> Result<Option<Cgroup>> {
-    let Some(cgroup) = cgroup_of(spec, id)? else {
+fn plan_cgroup(spec: &Spec, id: &str, cgroups: Cgroups) -> Result<Option<Cgroup>> {
+    let Some(cgroup) = cgroup_of(spec, id, cgroups)? else {
         let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let is_limited = resources.is_some_and(|limits| {
             let has_memory = limits.memory().is_some_and(|memory| {

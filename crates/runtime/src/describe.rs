@@ -34,6 +34,14 @@ impl Subject<'_> {
             Subject::Join(plan) => &plan.process,
         }
     }
+
+    /// The child waits at first, until the parent has done its part.
+    pub fn waits_for_parent(&self) -> bool {
+        match self {
+            Subject::Container(plan) => plan.waits_for_parent(),
+            Subject::Join(plan) => plan.usher.is_some(),
+        }
+    }
 }
 
 fn text(string: &CStr) -> String {
@@ -239,7 +247,7 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
             let moved = plan.net_devices.iter().map(|d| format!("{} as {}", d.name, d.inside));
             format!("RTM_NEWLINK({}, IFLA_NET_NS_FD)", moved.collect::<Vec<_>>().join(", "))
         }
-        Step::Release if plan.maps_ids() => String::from("read(line)"),
+        Step::Release if plan.waits_for_parent() => String::from("read(line)"),
         Step::EnterCgroup => {
             let doors = plan.cgroup_doors.len();
             let enter = if doors > 0 {

@@ -126,7 +126,7 @@ fn release(plan: &Plan, line: Line) -> Sys<()> {
     if plan.process.die_with_parent {
         sys::set_pdeathsig(libc::SIGKILL)?;
     }
-    if plan.maps_ids() && !line.wait() {
+    if plan.waits_for_parent() && !line.wait() {
         // The parent could not map the ids and says why itself; or it is gone.
         return Err(Fault::new("recv", Errno::EPIPE));
     }

@@ -32,6 +32,7 @@ pub fn start(
     let parents = Parents::new(listening, fail_at)?;
     let failed = |fault: Fault| Error::of_fault("cannot make the process", fault).step(Step::Clone);
     let cgroup = plan.cgroup_folder.as_ref().map(AsRawFd::as_raw_fd);
+    let attend = |pid: i32, watch: &mut Watch<'_>| attend(plan, pid, watch);
     let Some(way_back) = &plan.way_back else {
         // A middle process enters, and nobody comes back.
         return match sys::clone3(0, cgroup).map_err(failed)? {
@@ -40,7 +41,7 @@ pub fn start(
                 middle::run(line, 0, || join_from_the_middle(plan, line), || run(plan, line, 0))
             }
             Forked::Parent { pid, pidfd: _ } => {
-                parents.collect(Subject::Join(plan), Child::OfMiddle(pid), tell_birth, watch)
+                parents.collect(Subject::Join(plan), Child::OfMiddle(pid), attend, watch)
             }
         };
     };
@@ -59,14 +60,17 @@ pub fn start(
     enter(way_back.as_raw_fd()).map_err(joined)?;
     match forked.map_err(failed)? {
         Forked::Parent { pid, pidfd } => {
-            parents.collect(Subject::Join(plan), Child::Ours { pid, pidfd }, tell_birth, watch)
+            parents.collect(Subject::Join(plan), Child::Ours { pid, pidfd }, attend, watch)
         }
         Forked::Child => unreachable!("the child never returns"),
     }
 }
 
-fn tell_birth(pid: i32, watch: &mut Watch<'_>) -> Result<()> {
-    watch(&Event::Born { pid })
+/// PARENT: once there is a process, which waits where systemd has to move it.
+fn attend(plan: &JoinPlan, pid: i32, watch: &mut Watch<'_>) -> Result<()> {
+    watch(&Event::Born { pid })?;
+    let Some((unit, below)) = &plan.usher else { return Ok(()) };
+    unit.attach(below, pid).map_err(|error| error.step(Step::EnterCgroup))
 }
 
 /// CHILD: the middle process's part.
@@ -95,6 +99,11 @@ fn run(plan: &JoinPlan, line: Line, namespaces: i32) -> ! {
 }
 
 fn be_born(plan: &JoinPlan, line: Line, namespaces: i32) -> std::result::Result<Infallible, Told> {
+    if plan.usher.is_some() {
+        line.at(Step::Release, 0, || {
+            if line.wait() { Ok(()) } else { Err(Fault::new("recv", Errno::EPIPE)) }
+        })?;
+    }
     if plan.process.die_with_parent {
         line.at(Step::Release, 0, || sys::set_pdeathsig(libc::SIGKILL))?;
     }

@@ -63,6 +63,7 @@ pub mod spec;
 pub mod state;
 pub mod step;
 pub mod sys;
+pub mod systemd;
 mod trial;
 pub mod user;
 pub mod view;

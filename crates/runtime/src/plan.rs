@@ -32,6 +32,8 @@ use crate::seccomp::{self, SeccompPlan};
 use crate::spec;
 use crate::step::Step;
 use crate::sys::{self, Arguments, Argv, MountChange};
+use crate::systemd::bus::Value;
+use crate::systemd::{self, Unit};
 
 const READONLY: MountChange =
     MountChange { set: libc::MOUNT_ATTR_RDONLY, clear: 0, propagation: 0 };
@@ -177,6 +179,8 @@ pub struct Plan {
     pub cgroup: Option<Cgroup>,
     /// Whose its cgroup becomes: the program's user on the host, where it may write what it sees of it.
     pub cgroup_owner: Option<u32>,
+    /// What config.json wants of systemd's unit beside limits.
+    pub unit_properties: Vec<(String, Value)>,
     /// See [`Cgroup::limit`].
     pub resources: Option<LinuxResources>,
     /// Version 1 cgroup files to write "0" into.
@@ -281,6 +285,7 @@ impl Plan {
             at_last,
             cgroup_doors: cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default(),
             cgroup_owner: cgroup_owner(spec, id_map.as_ref()),
+            unit_properties: unit_properties(spec)?,
             resources: linux.resources().clone(),
             cgroup,
             has_hooks: spec::has_early_hooks(spec),
@@ -294,6 +299,11 @@ impl Plan {
         })
     }
 
+    /// The child waits at first, until the parent has done its part: ids, systemd.
+    pub fn waits_for_parent(&self) -> bool {
+        self.maps_ids() || self.cgroup.as_ref().is_some_and(Cgroup::is_scope)
+    }
+
     /// Is the user namespace a new one, whose maps are to be written?
     pub fn maps_ids(&self) -> bool {
         self.clone_flags & libc::CLONE_NEWUSER as u64 != 0
@@ -303,6 +313,13 @@ impl Plan {
     pub fn mapped(&self) -> impl Iterator<Item = &MappedMount> {
         self.root.mapped.iter().chain(self.mounts.iter().filter_map(MountPlan::mapped))
     }
+}
+
+/// runc's annotations for systemd's driver; without that they say nothing.
+fn unit_properties(spec: &Spec) -> Result<Vec<(String, Value)>> {
+    let annotations = spec.annotations().iter().flatten();
+    let asked = annotations.map(|(name, text)| systemd::property_of_annotation(name, text));
+    asked.filter_map(Result::transpose).collect()
 }
 
 /// runtime-spec, "Cgroup ownership": where there is a new cgroup namespace and a cgroup filesystem in its usual
@@ -711,6 +728,8 @@ pub struct JoinPlan {
     pub doors: Vec<CString>,
     /// Version 2 cgroup folder for `CLONE_INTO_CGROUP`.
     pub cgroup_folder: Option<std::fs::File>,
+    /// A plain user's systemd moves the process there instead: his unit, and a path below.
+    pub usher: Option<(Unit, String)>,
     /// The program.
     pub process: ProcessPlan,
 }
@@ -731,6 +750,13 @@ impl JoinPlan {
         let granted = if is_other { u64::MAX } else { capabilities::grantable() };
         process.capabilities.limit_to(granted);
         let id_map = is_other.then(|| IdMap::of_process(pid)).transpose()?;
+        let cgroup = cgroup.map(|cgroup| cgroup.for_newcomers(pid)).transpose()?;
+        let usher = cgroup.as_ref().and_then(|cgroup| {
+            let unit = cgroup.unit.clone().filter(|unit| unit.is_user)?;
+            let below = cgroup.path.split_once(&unit.name)?.1.to_owned();
+            Some((unit, below))
+        });
+        let folder = cgroup.as_ref().filter(|_| usher.is_none()).and_then(Cgroup::unified_folder);
         let comes_back = !is_other && idmap::in_first_user_namespace();
         Ok(JoinPlan {
             target,
@@ -739,8 +765,9 @@ impl JoinPlan {
             namespaces,
             keep_groups: id_map.as_ref().is_some_and(IdMap::denies_groups),
             id_map,
-            doors: cgroup.map(Cgroup::doors).transpose()?.unwrap_or_default(),
-            cgroup_folder: cgroup.and_then(Cgroup::unified_folder).map(open).transpose()?,
+            doors: cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default(),
+            cgroup_folder: folder.map(open).transpose()?,
+            usher,
             process,
         })
     }

@@ -11,6 +11,7 @@ use nix::sys::socket::{
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, Uid};
 
+use crate::cgroup::Cgroup;
 use crate::describe::{self, Subject};
 use crate::error::{Error, Result};
 use crate::hints;
@@ -98,10 +99,7 @@ pub fn start(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
 
 fn give_cgroup(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
     if let Some(cgroup) = &plan.cgroup {
-        let made = parent_step(plan, Step::MakeCgroup, watch, || {
-            cgroup.create(plan.resources.as_ref())?;
-            plan.cgroup_owner.map_or(Ok(()), |uid| cgroup.give_to(uid))
-        });
+        let made = if cgroup.is_scope() { Ok(()) } else { make_cgroup(plan, cgroup, None, watch) };
         let started = made.and_then(|()| give_birth(plan, watch));
         if started.is_err() {
             // The first error is the one to tell.
@@ -124,7 +122,8 @@ fn give_birth(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
         plan.process.give_pipes_to(uid);
     }
     let parents = Parents::new(plan.listening, plan.fail_at)?;
-    let folder = plan.cgroup.as_ref().and_then(crate::cgroup::Cgroup::unified_folder);
+    let made = plan.cgroup.as_ref().filter(|cgroup| !cgroup.is_scope());
+    let folder = made.and_then(Cgroup::unified_folder);
     let folder = folder
         .map(std::fs::File::open)
         .transpose()
@@ -161,6 +160,9 @@ fn give_birth(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
         {
             parent_step(plan, Step::MapIds, watch, || map.write(pid))?;
         }
+        if let Some(scope) = plan.cgroup.as_ref().filter(|cgroup| cgroup.is_scope()) {
+            make_cgroup(plan, scope, Some(pid), watch)?;
+        }
         if plan.net_devices.is_empty() {
             return Ok(());
         }
@@ -169,6 +171,23 @@ fn give_birth(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
         })
     };
     parents.collect(Subject::Container(plan), child, prepare, watch)
+}
+
+/// Before there is a child; a scope of systemd's only around one, which waits meanwhile.
+fn make_cgroup(
+    plan: &Plan,
+    cgroup: &Cgroup,
+    pid: Option<i32>,
+    watch: &mut Watch<'_>,
+) -> Result<()> {
+    parent_step(plan, Step::MakeCgroup, watch, || {
+        cgroup.start_unit(pid, &plan.unit_properties)?;
+        cgroup.create(plan.resources.as_ref())?;
+        // A plain user gives nothing away.
+        let own = Uid::effective();
+        let owner = plan.cgroup_owner.filter(|_| own.is_root());
+        owner.map_or(Ok(()), |uid| cgroup.give_to(uid))
+    })
 }
 
 /// Maps the owners of what the plan has opened for that.
@@ -253,11 +272,9 @@ impl Parents {
         let no_word = || {
             let _ = shutdown(ours.as_raw_fd(), Shutdown::Write);
         };
-        // That the ids are mapped; a child without new maps does not wait for it.
-        let waits = matches!(subject, Subject::Container(plan) if plan.maps_ids());
         let mut prepare = |pid: i32, watch: &mut Watch<'_>| {
             prepare(pid, watch)?;
-            if waits {
+            if subject.waits_for_parent() {
                 word();
             }
             Ok(())

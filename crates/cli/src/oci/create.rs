@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use minibox_runtime::container::{self, Container, Creation};
+use minibox_runtime::container::{self, Cgroups, Container, Creation};
 use minibox_runtime::{Choices, Error, Result, Running, spec, sys};
 use nix::fcntl::{FcntlArg, fcntl};
 use oci_spec::runtime as oci;
@@ -15,18 +15,18 @@ use crate::supervise::{self, Streams};
 use crate::terminal;
 
 /// `minibox-oci create`.
-pub(super) fn create(root: &Path, args: &CreateArgs, has_cgroup: bool) -> Result<u8> {
+pub(super) fn create(root: &Path, args: &CreateArgs, cgroups: Cgroups) -> Result<u8> {
     check_preserved(args.preserve_fds)?;
-    make(root, args, has_cgroup, true).map(|_| 0)
+    make(root, args, cgroups, true).map(|_| 0)
 }
 
 /// `minibox-oci run`.
-pub(super) fn run(root: &Path, args: &RunArgs, has_cgroup: bool) -> Result<u8> {
+pub(super) fn run(root: &Path, args: &RunArgs, cgroups: Cgroups) -> Result<u8> {
     let id = &args.create.id;
     check_preserved(args.create.preserve_fds)?;
     // Before there is anybody they could be meant for, so that none is lost.
     let signals = if args.detach { None } else { Some(supervise::catch_signals(true)?) };
-    let running = make(root, &args.create, has_cgroup, args.detach)?;
+    let running = make(root, &args.create, cgroups, args.detach)?;
     let ended = container::start(root, id).and_then(|()| match &signals {
         Some(signals) => {
             supervise::stay(&running, Streams::default(), signals, true, None).map(Some)
@@ -56,7 +56,7 @@ pub(super) fn has_start_hooks(root: &Path, id: &str) -> bool {
     hooks.is_some_and(|hooks| hooks.start_container().as_ref().is_some_and(|h| !h.is_empty()))
 }
 
-fn make(root: &Path, args: &CreateArgs, has_cgroup: bool, is_left: bool) -> Result<Running> {
+fn make(root: &Path, args: &CreateArgs, cgroups: Cgroups, is_left: bool) -> Result<Running> {
     if args.no_pivot {
         return Err(Error::new("--no-pivot: a root is always swapped with pivot_root(2) here")
             .hint("a chroot can be left again; from an initial ramdisk, switch_root first"));
@@ -78,7 +78,7 @@ fn make(root: &Path, args: &CreateArgs, has_cgroup: bool, is_left: bool) -> Resu
         ..Choices::default()
     };
     let creation =
-        Creation { bundle: &bundle, spec, choices, has_cgroup, keep_keyring: args.no_new_keyring };
+        Creation { bundle: &bundle, spec, choices, cgroups, keep_keyring: args.no_new_keyring };
     container::create(root, &args.id, creation, &mut |running| hand_over.give(running))
 }
 

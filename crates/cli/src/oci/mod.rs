@@ -16,7 +16,9 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::{CommandFactory, Parser};
-use minibox_runtime::{Blame, Error, Result, container};
+use minibox_runtime::container::{self, Cgroups};
+use minibox_runtime::{Blame, Error, Result};
+use nix::unistd::{AccessFlags, Uid, access};
 
 use crate::config::SPEC_VERSION;
 use crate::output;
@@ -66,7 +68,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn drive(cli: &Cli) -> Result<u8> {
-    let has_cgroup = check_globals(cli)?;
+    let cgroups = check_globals(cli)?;
     let Some(verb) = &cli.verb else {
         output::print(&Cli::command().render_help().to_string());
         return Ok(0);
@@ -77,11 +79,11 @@ fn drive(cli: &Cli) -> Result<u8> {
     match verb {
         Verb::Create(args) => {
             seal::ensure();
-            create::create(root, args, has_cgroup)
+            create::create(root, args, cgroups)
         }
         Verb::Run(args) => {
             seal::ensure();
-            create::run(root, args, has_cgroup)
+            create::run(root, args, cgroups)
         }
         Verb::Start(args) => {
             if create::has_start_hooks(root, &args.id) {
@@ -113,29 +115,23 @@ fn drive(cli: &Cli) -> Result<u8> {
     }
 }
 
-/// The options before the verb; do containers get cgroups?
-fn check_globals(cli: &Cli) -> Result<bool> {
+/// The options before the verb; who makes cgroups?
+fn check_globals(cli: &Cli) -> Result<Cgroups> {
     if !matches!(cli.log_format.as_str(), "text" | "json") {
         return Err(crate::wishes::bad("--log-format", &cli.log_format, "text or json"));
     }
     if !matches!(cli.rootless.as_str(), "auto" | "true" | "false") {
         return Err(crate::wishes::bad("--rootless", &cli.rootless, "auto, true or false"));
     }
-    let manager = cli.cgroup_manager.as_deref().unwrap_or("cgroupfs");
-    match manager {
-        "systemd" => Err(no_systemd("--cgroup-manager systemd")),
-        _ if cli.systemd_cgroup => Err(no_systemd("--systemd-cgroup")),
-        "cgroupfs" => Ok(true),
-        "disabled" => Ok(false),
+    let default = if cli.systemd_cgroup { "systemd" } else { "cgroupfs" };
+    match cli.cgroup_manager.as_deref().unwrap_or(default) {
+        "systemd" => Ok(Cgroups::Systemd),
+        "cgroupfs" => Ok(Cgroups::Files),
+        "disabled" => Ok(Cgroups::None),
         other => {
             Err(crate::wishes::bad("--cgroup-manager", other, "cgroupfs, systemd or disabled"))
         }
     }
-}
-
-fn no_systemd(flag: &str) -> Error {
-    Error::new(format!("{flag}: this version cannot ask systemd for cgroups"))
-        .hint("set the engine's cgroup driver to cgroupfs")
 }
 
 fn pause(root: &std::path::Path, id: &str, pause: bool) -> Result<u8> {
@@ -143,13 +139,15 @@ fn pause(root: &std::path::Path, id: &str, pause: bool) -> Result<u8> {
     container.pause(pause).map(|()| 0)
 }
 
+/// Root of a user namespace that an engine of a plain user has made is root here too, but /run is not his.
 fn default_root() -> PathBuf {
-    if nix::unistd::Uid::effective().is_root() {
+    let may_write = access("/run", AccessFlags::W_OK).is_ok();
+    if Uid::effective().is_root() && may_write {
         return PathBuf::from("/run/minibox-oci");
     }
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
         Some(folder) => PathBuf::from(folder).join("minibox-oci"),
-        None => std::env::temp_dir().join(format!("minibox-oci-{}", nix::unistd::Uid::effective())),
+        None => std::env::temp_dir().join(format!("minibox-oci-{}", Uid::effective())),
     }
 }
 

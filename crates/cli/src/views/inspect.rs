@@ -106,7 +106,7 @@ fn document(store: &Store, container: &Container) -> Result<Value> {
         "Minibox": {
             "rootfs": record.rootfs,
             "layer": record.layer,
-            "cgroup": record.cgroup,
+            "cgroup": record.cgroup.as_ref().map(|address| &address.path),
             "idMap": id_map,
             "pidInside": state.and_then(|state| pid_inside(state.init.pid)),
             "keeper": state.map(|state| state.keeper.pid),

@@ -13,9 +13,6 @@ use crate::args::{CreateArgs, LimitArgs};
 /// Default of `--pids-limit`: enough for any teaching, too few for a fork bomb.
 const PIDS_LIMIT: i64 = 512;
 
-/// How a plain user limits all that a command starts, where systemd has handed him a cgroup, systemd-run(1).
-pub(crate) const BY_SYSTEMD: &str = "systemd-run --user --scope -p MemoryMax=64M minibox run …";
-
 /// The limits that were asked for.
 #[derive(Debug)]
 pub(crate) struct Limits {

@@ -17,7 +17,7 @@ impl Cgroup {
     /// cgroup above has it. Needs the power over devices that a root of a user namespace does not have;
     /// nor can he make a node that opens anything, so there nothing is lost.
     pub(super) fn restrict_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<()> {
-        if rules.is_empty() || !idmap::in_first_user_namespace() {
+        if rules.is_empty() || !idmap::in_first_user_namespace() || idmap::needs_user_namespace() {
             return Ok(());
         }
         let rules = with_defaults(rules)?;

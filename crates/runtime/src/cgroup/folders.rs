@@ -5,9 +5,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::mounts::c_string;
 use crate::sys::{self, Sys};
+use crate::systemd::Unit;
 
 /// One mounted cgroup hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,11 +90,30 @@ impl Layout {
     }
 }
 
+/// What is written down of a cgroup, to find it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// Path below each hierarchy's mount, `minibox/ID`.
+    pub path: String,
+    /// Whose cgroup it is, where systemd makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
+}
+
+impl Address {
+    /// The cgroup that is there, or will be.
+    pub fn cgroup(&self) -> Result<Cgroup> {
+        Ok(Cgroup { unit: self.unit.clone(), ..Cgroup::at(&Layout::detect(), &self.path)? })
+    }
+}
+
 /// A container's cgroup: one folder in each hierarchy.
 #[derive(Debug, Clone)]
 pub struct Cgroup {
     /// Path below each hierarchy's mount, `minibox/ID`.
     pub path: String,
+    /// See [`Address`].
+    pub unit: Option<Unit>,
     pub(super) folders: Vec<(Hierarchy, PathBuf)>,
     /// Version 2 alone.
     pub(super) unified: bool,
@@ -128,7 +150,39 @@ impl Cgroup {
         let path = path.trim_matches('/').to_owned();
         let folders =
             layout.hierarchies().into_iter().map(|h| (h.clone(), h.mount.join(&path))).collect();
-        Ok(Cgroup { path, folders, unified: layout.is_unified() })
+        Ok(Cgroup { path, unit: None, folders, unified: layout.is_unified() })
+    }
+
+    /// The cgroup of `unit`, on version 2.
+    pub fn of_unit(unit: Unit) -> Result<Cgroup> {
+        if !Layout::detect().is_unified() {
+            return Err(Error::new("systemd is asked for cgroups of version 2 only")
+                .hint("this machine has version 1: --cgroup-manager cgroupfs"));
+        }
+        Address { path: unit.cgroup_path()?, unit: Some(unit) }.cgroup()
+    }
+
+    /// What to write down of it.
+    pub fn address(&self) -> Address {
+        Address { path: self.path.clone(), unit: self.unit.clone() }
+    }
+
+    /// Where a process that joins process `pid` may be: version 2 wants none in a cgroup that hands controllers
+    /// down, as one in which cgroups are made below may do.
+    pub fn for_newcomers(&self, pid: i32) -> Result<Cgroup> {
+        let handed_down = self.unified.then(|| self.read("", "cgroup.subtree_control")).flatten();
+        if handed_down.is_none_or(|controllers| controllers.is_empty()) {
+            return Ok(self.clone());
+        }
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let its = text.lines().find_map(|line| line.strip_prefix("0::/"));
+        let below = its.filter(|path| path.starts_with(&self.path)).unwrap_or(&self.path);
+        Address { path: below.to_owned(), unit: self.unit.clone() }.cgroup()
+    }
+
+    /// Does systemd make it around a process that exists already?
+    pub fn is_scope(&self) -> bool {
+        self.unit.as_ref().is_some_and(|unit| !unit.is_slice())
     }
 
     /// PARENT: makes the folders.

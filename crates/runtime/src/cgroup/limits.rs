@@ -11,12 +11,23 @@ use oci_spec::runtime::{
 
 use super::folders::Cgroup;
 use crate::error::{Error, Result};
+use crate::systemd::bus::Value;
 
 impl Cgroup {
     /// Writes the limits that `resources` names, and leaves the others as they are: for a new cgroup and
     /// for one in use. Units are bytes, microseconds and processes; -1 is no limit, and 0, but for
     /// processes, or an empty list says nothing, as with runc.
     pub fn limit(&self, resources: &LinuxResources) -> Result<()> {
+        let Some(unit) = &self.unit else { return self.write_limits(resources) };
+        let before = self.as_properties();
+        self.write_limits(resources)?;
+        // What systemd is not told it would write anew as it believes it to be, at the next `daemon-reload`.
+        let mut changed = self.as_properties();
+        changed.retain(|property| !before.contains(property));
+        if changed.is_empty() { Ok(()) } else { unit.tell(changed) }
+    }
+
+    fn write_limits(&self, resources: &LinuxResources) -> Result<()> {
         if let Some(pids) = resources.pids() {
             self.write("pids", "pids.max", &number(pids.limit()))?;
         }
@@ -43,6 +54,50 @@ impl Cgroup {
             self.write("rdma", "rdma.max", &format!("{device}{words}"))?;
         }
         resources.unified().iter().flatten().try_for_each(|(file, text)| self.set(file, text))
+    }
+
+    /// What stands in the files of version 2, as properties of systemd's, systemd.resource-control(5).
+    fn as_properties(&self) -> Vec<(String, Value)> {
+        let number = |text: &str| if text == "max" { Some(u64::MAX) } else { text.parse().ok() };
+        let numbers = [
+            ("memory.max", "MemoryMax"),
+            ("memory.high", "MemoryHigh"),
+            ("memory.low", "MemoryLow"),
+            ("memory.min", "MemoryMin"),
+            ("memory.swap.max", "MemorySwapMax"),
+            ("pids.max", "TasksMax"),
+            ("cpu.weight", "CPUWeight"),
+        ];
+        let mut properties: Vec<(String, Value)> = Vec::new();
+        let mut add = |name: &str, value| properties.push((name.to_owned(), value));
+        for (file, name) in numbers {
+            let found = self.read("", file).and_then(|text| number(&text));
+            // A weight of 0 is what an idle cgroup shows, and no weight to systemd.
+            if let Some(found) = found.filter(|found| *found != 0 || name != "CPUWeight") {
+                add(name, Value::U64(found));
+            }
+        }
+        let time = self.read("", "cpu.max").unwrap_or_default();
+        if let Some((quota, period)) = time.split_once(' ')
+            && let (Some(quota), Some(period @ 1..)) = (number(quota), number(period))
+        {
+            let per_second = quota.checked_mul(1_000_000).map_or(u64::MAX, |quota| quota / period);
+            add("CPUQuotaPerSecUSec", Value::U64(per_second));
+            add("CPUQuotaPeriodUSec", Value::U64(period));
+        }
+        let weight = self.read("", "io.weight").unwrap_or_default();
+        if let Some(weight) =
+            weight.lines().find_map(|line| line.strip_prefix("default ")?.parse().ok())
+        {
+            add("IOWeight", Value::U64(weight));
+        }
+        for (file, name) in [("cpuset.cpus", "AllowedCPUs"), ("cpuset.mems", "AllowedMemoryNodes")]
+        {
+            let list = self.read("", file).unwrap_or_default();
+            add(name, Value::Bytes(bits_of_list(&list)));
+        }
+        properties.retain(|(_, value)| *value != Value::Bytes(Vec::new()));
+        properties
     }
 
     /// One entry of `unified`: a file of version 2 and its lines, each of which the kernel wants in a call.
@@ -322,6 +377,21 @@ impl Cgroup {
         // Version 1 spells "none" as a number near 2^63.
         self.read("memory", file)?.parse().ok().filter(|limit| *limit < 1 << 62)
     }
+}
+
+/// `0-3,7` as a mask, the lowest byte first.
+fn bits_of_list(list: &str) -> Vec<u8> {
+    let mut mask = Vec::new();
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else { continue };
+        for bit in first..=last {
+            let byte = usize::from(bit / 8);
+            mask.resize(mask.len().max(byte + 1), 0);
+            mask[byte] |= 1 << (bit % 8);
+        }
+    }
+    mask
 }
 
 /// 0 says nothing.

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use minibox_runtime::cgroup::Layout;
 use serde::Serialize;
 
-use crate::wishes::limits::BY_SYSTEMD;
-
 /// Is it there?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -379,12 +377,9 @@ impl Machine {
         }
         let (has, missing) = (controllers.join(" "), missing.join(" "));
         if missing.is_empty() {
-            return partly(name, format!("systemd hands you {has}, by `{BY_SYSTEMD}` alone"));
+            return yes(name, format!("systemd hands you {has}"));
         }
-        let finding = partly(
-            name,
-            format!("systemd hands you {has}, and not {missing}, by `{BY_SYSTEMD}` alone"),
-        );
+        let finding = partly(name, format!("systemd hands you {has}, and not {missing}"));
         finding.advice([
             String::from("sudo mkdir -p /etc/systemd/system/user@.service.d"),
             String::from("printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | sudo tee /etc/systemd/system/user@.service.d/delegate.conf"),

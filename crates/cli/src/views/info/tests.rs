@@ -143,11 +143,10 @@ fn limits_are_what_systemd_hands_down() {
         ],
     );
     some.says("lingering", State::No, "log out", &linger[..1]);
-    // No plain user's container has a cgroup of its own: what he has is for all that he starts by systemd.
     fake(1000, true, &[SYSTEMD, (delegated, "cpu cpuset io memory pids hugetlb\n")]).says(
         "limits",
-        State::Partly,
-        "pids hugetlb, by `systemd-run --user --scope ",
+        State::Yes,
+        "pids hugetlb",
         &[],
     );
     let all = ("sys/fs/cgroup/cgroup.controllers", "cpu cpuset io pids\n");
