@@ -648,7 +648,6 @@ fn failures_are_one_line_and_one_object() {
         assert!(log("out/text", "text").contains("level=error msg="));
         engine.call(&["--log", "out/quiet", "--log-format", "json", "list"]).ok();
         assert!(!engine.path("out/quiet").exists(), "nothing is written where nothing fails");
-        engine.call(&["--systemd-cgroup", "state", "x"]).code(1).says("systemd");
         for verb in ["checkpoint", "restore"] {
             engine.call(&[verb, "--help"]).code(1).says("not supported");
         }

@@ -117,7 +117,7 @@ fn a_plain_user_hears_that_there_is_nothing_to_limit() {
         let sandbox = Sandbox::new(caller);
         let id = sandbox.start(&[], &["sleep", "1000"]);
         let ran = sandbox.call(&["update", "-m", "63m", &id]);
-        ran.code(1).says("has no cgroup, and so no limits").says("for root");
+        ran.code(1).says("has no cgroup, and so no limits").says("with a limit");
         let config =
             fs::read_to_string(sandbox.path("data/containers").join(&id).join("config.json"));
         assert!(!config.expect("it").contains("66060288"));
