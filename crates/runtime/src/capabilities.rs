@@ -109,7 +109,12 @@ impl CapabilitiesPlan {
             let over = *set & !most;
             for number in (0..=63).filter(|number| over & (1 << number) != 0) {
                 let capability = self::name(number).unwrap_or_default();
-                tracing::warn!("{capability} is left out of the {name} set: it cannot be granted");
+                match name {
+                    "ambient" => tracing::warn!(
+                        "can't raise ambient capability {capability}: it is not permitted and inheritable as well"
+                    ),
+                    _ => tracing::warn!("{capability} is left out of the {name} set: it cannot be granted"),
+                }
             }
             *set &= most;
         };

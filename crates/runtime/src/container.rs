@@ -19,7 +19,7 @@ use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -32,6 +32,7 @@ use crate::idmap::IdMap;
 use crate::pid_namespace;
 use crate::plan::{Choices, JoinPlan, Plan, foreign_namespaces, plan_process};
 use crate::resctrl::Class;
+use crate::scheduling;
 use crate::seccomp::{self, SeccompPlan};
 use crate::spawn::{self, Event, Running};
 use crate::spec;
@@ -139,10 +140,6 @@ pub fn create(
     let linux = spec.linux_mut().as_mut();
     if let Some(resources) = linux.and_then(|linux| linux.resources_mut().as_mut()) {
         spec::drop_zeros(resources);
-    }
-    let rootfs = creation.bundle.join(spec.root().as_ref().map_or(Path::new(""), |r| r.path()));
-    if let (Some(process), Ok(root)) = (spec.process_mut(), fs::File::open(rootfs)) {
-        set_home(process, root.as_fd());
     }
     let folder = root.join(id);
     if folder.exists() {
@@ -339,8 +336,11 @@ impl Container {
         self.save()?;
         let (id, bundle) = (self.id.clone(), self.record.bundle.clone());
         let choices = Choices { id, bundle, ..creation.choices };
-        let mut plan = Plan::new(&self.spec, cgroup, choices)?;
+        let mut spec = self.spec.clone();
+        spec.set_process(self.process());
+        let mut plan = Plan::new(&spec, cgroup, choices)?;
         plan.process.keep_keyring = creation.keep_keyring;
+        plan.process.takes_every_processor = true;
         plan.process.gate = Some(Gate::new(&self.folder, lock.descriptor())?);
         let running = spawn::start(&plan, &mut |event| match event {
             Event::Born { pid } => {
@@ -357,6 +357,37 @@ impl Container {
         Ok(running)
     }
 
+    /// Its program, with the environment that it gets.
+    fn process(&self) -> Option<Process> {
+        let mut process = self.spec.process().clone()?;
+        if let Ok(root) = fs::File::open(self.rootfs()) {
+            set_home(&mut process, root.as_fd());
+        }
+        Some(process)
+    }
+
+    /// What hooks run with that act for the runtime: root, with all that the caller has, in the root folder.
+    /// In a user namespace that may be out of reach.
+    fn whole_power(&self) -> Process {
+        let all: oci_spec::runtime::Capabilities = (0..64)
+            .filter(|number| capabilities::grantable() & (1 << number) != 0)
+            .filter_map(capabilities::name)
+            .filter_map(|name| name.trim_start_matches("CAP_").parse().ok())
+            .collect();
+        let mut sets = oci_spec::runtime::LinuxCapabilities::default();
+        sets.set_bounding(Some(all.clone()));
+        sets.set_effective(Some(all.clone()));
+        sets.set_permitted(Some(all));
+        sets.set_inheritable(None).set_ambient(None);
+        let mut process = Process::default();
+        process.set_capabilities(Some(sets)).set_rlimits(None).set_no_new_privileges(None);
+        process.set_env(None);
+        if !spec::has_namespace(&self.spec, LinuxNamespaceType::User) {
+            process.set_cwd(self.rootfs());
+        }
+        process
+    }
+
     /// The hooks between the namespaces and the root.
     fn run_early_hooks(&self, pid: i32) -> Result<()> {
         let Some(hooks) = self.spec.hooks() else { return Ok(()) };
@@ -368,7 +399,7 @@ impl Container {
         Hooks { point: "createRuntime", list, state: &state }.run(&self.record.bundle)?;
         let list = hooks.create_container().as_ref();
         Hooks { point: "createContainer", list, state: &state }.run_inside(
-            &whole_power(),
+            &self.whole_power(),
             &|process, stdio| {
                 let held = sys::pidfd_open(pid);
                 let held = held.map_err(|f| Error::of_fault("cannot hold the container", f))?;
@@ -377,6 +408,7 @@ impl Container {
                     None,
                     process,
                     (None, None),
+                    None,
                     Choices { stdio, ..Choices::default() },
                 )
             },
@@ -387,13 +419,14 @@ impl Container {
     fn run(&self) -> Result<()> {
         let hooks = self.spec.hooks().as_ref();
         let list = hooks.and_then(|hooks| hooks.start_container().as_ref());
-        if let (Some(_), Some(process)) = (list, self.spec.process()) {
+        if let (Some(_), Some(process)) = (list, self.process()) {
             let state = self.state(Status::Created);
             let hooks = Hooks { point: "startContainer", list, state: &state };
-            hooks.run_inside(process, &|process, stdio| {
+            hooks.run_inside(&process, &|process, stdio| {
                 let held = self.hold()?.ok_or_else(not_running)?;
                 let choices = Choices { stdio, ..Choices::default() };
-                plan_join(held, self.cgroup()?.as_ref(), process, (self.filter()?, None), choices)
+                let plan = (self.filter()?, None);
+                plan_join(held, self.cgroup()?.as_ref(), process, plan, self.spec.linux().as_ref(), choices)
             })?;
         }
         let tell_agent = |listener| {
@@ -418,7 +451,7 @@ impl Container {
     fn cannot_execute(&self, errno: Errno) -> Error {
         let args = self.spec.process().as_ref().and_then(|process| process.args().as_ref());
         let name = args.and_then(|args| args.first()).cloned().unwrap_or_default();
-        Error::new(format!("cannot execute {name:?}"))
+        Error::new(format!("cannot exec {name}"))
             .step(Step::Exec)
             .errno(errno)
             .blame(Blame::NotExecutable)
@@ -430,10 +463,11 @@ impl Container {
         let held = self.hold()?;
         let shares_pids = !spec::has_new_namespace(&self.spec, LinuxNamespaceType::Pid);
         if let (Some(cgroup), true) = (&cgroup, all || (shares_pids && signal == libc::SIGKILL)) {
-            if held.is_none() && !all {
+            let processes = cgroup.processes();
+            if processes.is_empty() && !all {
                 return Err(not_running());
             }
-            for pid in cgroup.processes() {
+            for pid in processes {
                 // In between it may have ended.
                 if let Ok(pidfd) = sys::pidfd_open(pid) {
                     let _ = sys::pidfd_send_signal(pidfd.as_raw_fd(), signal);
@@ -465,12 +499,12 @@ impl Container {
         if pause { cgroup.freeze() } else { cgroup.thaw() }
     }
 
-    /// Its processes, as the caller's pid namespace numbers them.
+    /// Its processes, as the caller's pid namespace numbers them; none once it has ended.
     pub fn processes(&self) -> Result<Vec<i32>> {
-        let Some((pid, _held)) = self.hold()? else { return Err(not_running()) };
-        match self.cgroup()? {
-            Some(cgroup) => Ok(cgroup.processes()),
-            None => pid_namespace::processes(pid),
+        match (self.cgroup()?, self.hold()?) {
+            (Some(cgroup), _) => Ok(cgroup.processes()),
+            (None, Some((pid, _held))) => pid_namespace::processes(pid),
+            (None, None) => Ok(Vec::new()),
         }
     }
 
@@ -488,11 +522,12 @@ impl Container {
         state::save(&self.folder.join("config.json"), &self.spec)
     }
 
-    /// Decides how `process` joins it; `below` is a cgroup below its own. `size` is that of its terminal.
+    /// Decides how `process` joins it; `below` are cgroups below its own, see [`Cgroup::below`]. `size` is that
+    /// of its terminal.
     pub fn join(
         &self,
         mut process: Process,
-        below: Option<&str>,
+        below: &[String],
         size: Option<(u16, u16)>,
         choices: Choices,
     ) -> Result<JoinPlan> {
@@ -500,12 +535,9 @@ impl Container {
         let root = format!("/proc/{pid}/root");
         let root = fs::File::open(&root).map_err(|e| Error::of_io("open", root.as_ref(), &e))?;
         set_home(&mut process, root.as_fd());
-        let mut cgroup = self.record.cgroup.clone();
-        if let (Some(address), Some(below)) = (&mut cgroup, below) {
-            address.path = format!("{}/{}", address.path, below.trim_matches('/'));
-        }
-        let cgroup = cgroup.as_ref().map(Address::cgroup).transpose()?;
-        plan_join((pid, pidfd), cgroup.as_ref(), &process, (self.filter()?, size), choices)
+        let cgroup = self.cgroup()?.map(|cgroup| cgroup.below(below)).transpose()?;
+        let linux = self.spec.linux().as_ref();
+        plan_join((pid, pidfd), cgroup.as_ref(), &process, (self.filter()?, size), linux, choices)
     }
 
     /// Its filter of system calls, which whoever comes later gets too.
@@ -557,12 +589,16 @@ fn plan_join(
     cgroup: Option<&Cgroup>,
     process: &Process,
     (filter, size): (Option<SeccompPlan>, Option<(u16, u16)>),
+    linux: Option<&Linux>,
     choices: Choices,
 ) -> Result<JoinPlan> {
     let has_own_ids = foreign_namespaces(pid)? & libc::CLONE_NEWUSER != 0;
     let keeps_groups = has_own_ids && IdMap::of_process(pid)?.denies_groups();
     let mut program = plan_process(process, filter, keeps_groups, choices.stdio, size, false)?;
     program.first_closed += choices.preserve_fds as i32;
+    program.bare_newlines = choices.bare_newlines;
+    program.habits = scheduling::plan(process, linux)?;
+    program.takes_every_processor = true;
     JoinPlan::new(pid, pidfd, cgroup, program)
 }
 
@@ -592,7 +628,8 @@ fn make_folders(root: &Path) -> Result<()> {
     made.map_err(|error| Error::of_io("make", root, &error))
 }
 
-/// The cgroup that config.json names, whoever makes it; without a word one of its own, below the top of each hierarchy.
+/// The cgroup that config.json names, whoever makes it; without a word one called as it is,
+/// at the top of each hierarchy.
 fn cgroup_of(spec: &Spec, id: &str, cgroups: Cgroups) -> Result<Option<Cgroup>> {
     let asked = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
     let asked = asked.map(|path| path.to_string_lossy().into_owned()).filter(|p| !p.is_empty());
@@ -602,7 +639,7 @@ fn cgroup_of(spec: &Spec, id: &str, cgroups: Cgroups) -> Result<Option<Cgroup>> 
         Cgroups::Files if cgroup::is_writable(&layout) => {}
         _ => return Ok(None),
     }
-    let path = asked.unwrap_or_else(|| format!("minibox-oci-{id}"));
+    let path = asked.unwrap_or_else(|| id.to_owned());
     Cgroup::at(&layout, &path).map(Some)
 }
 
@@ -633,36 +670,30 @@ fn plan_cgroup(spec: &Spec, id: &str, cgroups: Cgroups) -> Result<Option<Cgroup>
         ))
         .hint("give each container a linux.cgroupsPath of its own"));
     }
+    // Its first process would fall asleep in it, and its maker wait for ever.
+    if cgroup.is_frozen() {
+        return Err(Error::new(format!("container's cgroup unexpectedly frozen: {}", cgroup.path))
+            .hint("thaw it, or name another in linux.cgroupsPath"));
+    }
     Ok(Some(cgroup))
 }
 
-/// `HOME` of the user, as runc and crun set it where the environment names none: by the container's
-/// /etc/passwd, which may be anything.
+/// The environment, each variable once, the last word winning; and `HOME` of the user, as runc and crun set it
+/// where the environment names none: by the container's /etc/passwd, which may be anything.
 fn set_home(process: &mut Process, root: BorrowedFd<'_>) {
-    let mut env = process.env().clone().unwrap_or_default();
+    let given = process.env().clone().unwrap_or_default();
+    let name = |entry: &String| entry.split_once('=').map(|(name, _)| name.to_owned());
+    let is_last =
+        |(at, entry): &(usize, &String)| !given[at + 1..].iter().any(|e| name(e) == name(entry));
+    let last = given.iter().enumerate().filter(is_last).map(|(_, entry)| entry);
+    let mut env: Vec<String> = last.filter(|entry| *entry != "HOME=").cloned().collect();
     if env.iter().any(|entry| entry.starts_with("HOME=")) {
+        process.set_env(Some(env));
         return;
     }
     let home = user::resolve(root, &process.user().uid().to_string()).map(|user| user.home);
     env.push(format!("HOME={}", home.unwrap_or_else(|_| String::from("/"))));
     process.set_env(Some(env));
-}
-
-/// What hooks run with that act for the runtime: root, with all that the caller has.
-fn whole_power() -> Process {
-    let all: oci_spec::runtime::Capabilities = (0..64)
-        .filter(|number| capabilities::grantable() & (1 << number) != 0)
-        .filter_map(capabilities::name)
-        .filter_map(|name| name.trim_start_matches("CAP_").parse().ok())
-        .collect();
-    let mut sets = oci_spec::runtime::LinuxCapabilities::default();
-    sets.set_bounding(Some(all.clone()));
-    sets.set_effective(Some(all.clone()));
-    sets.set_permitted(Some(all));
-    sets.set_inheritable(None).set_ambient(None);
-    let mut process = Process::default();
-    process.set_capabilities(Some(sets)).set_rlimits(None).set_no_new_privileges(None);
-    process
 }
 
 /// Puts the fields of `new` into `old`, level by level.

@@ -116,7 +116,8 @@ impl MountPlan {
             Source::Fresh { fstype, .. } => text(fstype),
             Source::Bind { path, .. }
             | Source::Mapped(MappedMount { path, .. })
-            | Source::Shared(MappedMount { path, .. })
+            | Source::Opened(MappedMount { path, .. })
+            | Source::Inside { path, .. }
             | Source::OfProcess { path, .. } => text(path),
             Source::Place => String::from("what is there"),
         }
@@ -133,11 +134,13 @@ impl MountPlan {
             }
             Source::Bind { path, recursive }
             | Source::Mapped(MappedMount { path, recursive, .. })
-            | Source::Shared(MappedMount { path, recursive, .. }) => {
+            | Source::Opened(MappedMount { path, recursive, .. }) => {
                 let word = if *recursive { "--rbind" } else { "--bind" };
                 (text(path), vec![String::from(word)])
             }
-            Source::OfProcess { path, .. } => (text(path), vec![String::from("--bind")]),
+            Source::Inside { path, .. } | Source::OfProcess { path, .. } => {
+                (text(path), vec![String::from("--bind")])
+            }
             Source::Place => {
                 let words = format!("remount,bind,{}", attributes(self.change));
                 (text(&self.place.path), vec![String::from("-o"), words])
@@ -180,12 +183,13 @@ fn take(mount: &MountPlan) -> String {
                 attributes(mount.change)
             )
         }
-        Source::Mapped(mapped) | Source::Shared(mapped) => {
+        Source::Mapped(mapped) | Source::Opened(mapped) => {
             format!("mount_setattr({}, {})", quoted(&mapped.path), attributes(mount.change))
         }
         Source::OfProcess { path, .. } => {
             format!("setns(its mount namespace); open_tree({}); setns(back)", quoted(path))
         }
+        Source::Inside { .. } => String::from("nothing: it is in the new root"),
         Source::Place => String::from("nothing: it is changed where it is"),
     }
 }

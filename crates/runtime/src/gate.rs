@@ -56,6 +56,10 @@ impl Gate {
     pub fn pass(&self, maker: Line) -> Sys<Line> {
         sys::close(self.lock);
         sys::close(maker.socket);
+        // Whoever does not want it any more need not know that it has not started.
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+            sys::end_at_signal(signal);
+        }
         loop {
             let socket = match sys::accept(self.listener.as_raw_fd()) {
                 Err(fault) if matches!(fault.errno, Errno::EINTR | Errno::ECONNABORTED) => continue,

@@ -64,7 +64,7 @@ pub fn step_failed(plan: &Plan, step: Step, index: usize, errno: Errno) -> Optio
         }
     }
     match (step, errno) {
-        (Step::AttachMounts, Errno::ELOOP) => Some("this root filesystem brings a link where a folder must be; such images try to reach the host".into()),
+        (Step::AttachMounts, Errno::ELOOP) => Some("this root filesystem brings a link: proc, sysfs and /dev must be mounted on ordinary directory; such images try to reach the host".into()),
         (Step::TakeRoot, Errno::EINVAL) if !plan.root.mapped.is_empty() => Some("an overlay of mapped layers needs Linux 5.19; --rw needs no overlay".into()),
         (Step::TakeRoot, Errno::EINVAL) => Some("try --rw to use the folder itself, without an overlay".into()),
         (Step::Hostname, Errno::EINVAL) => Some("choose a shorter one with -h NAME".into()),

@@ -63,7 +63,7 @@ impl Hooks<'_> {
     }
 
     /// Runs them in a container, with the rights of `process`, by the plan that `join` makes for each. Their
-    /// paths are looked up there.
+    /// paths are looked up there. One without an environment gets that of `process`.
     pub fn run_inside(self, process: &Process, join: &Join<'_>) -> Result<()> {
         self.each(|hook, stdio| {
             let path = hook.path().clone().into_os_string().into_encoded_bytes();
@@ -71,7 +71,10 @@ impl Hooks<'_> {
             let own = || vec![hook.path().display().to_string()];
             let args = hook.args().clone().filter(|args| !args.is_empty()).unwrap_or_else(own);
             let mut process = process.clone();
-            process.set_args(Some(args)).set_env(hook.env().clone());
+            process.set_args(Some(args));
+            if let Some(env) = hook.env() {
+                process.set_env(Some(env.clone()));
+            }
             let mut plan = join(&process, stdio.map(|file| Some(OwnedFd::from(file))))?;
             plan.process.candidates = vec![path];
             let running = join::start(&plan, Listening::Quiet, None, &mut |_| Ok(()))?;
@@ -83,7 +86,7 @@ impl Hooks<'_> {
         for (number, hook) in self.list.into_iter().flatten().enumerate() {
             let failed = |error: Error| {
                 let (point, path) = (self.point, hook.path().display());
-                let what = format!("hook {path} ({point} #{number}): {}", error.what);
+                let what = format!("error running {point} hook #{number}: {path}: {}", error.what);
                 Error { what, ..error }
             };
             self.one(hook, &start).map_err(failed)?;
@@ -188,7 +191,7 @@ mod tests {
             r#"[{"path":"/bin/true"},{"path":"/bin/sh","args":["s","-c","echo no >&2; exit 3"]},{"path":"/bin/nothing"}]"#,
         );
         let error = error.unwrap_err().to_string();
-        assert_eq!(error, "hook /bin/sh (poststop #1): exit status 3: no");
+        assert_eq!(error, "error running poststop hook #1: /bin/sh: exit status 3: no");
         assert!(run(r#"[{"path":"/bin/nothing"}]"#).is_err());
         assert!(run(r#"[{"path":"bin/true"}]"#).is_err());
     }

@@ -52,6 +52,7 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
     // While cgroupfs can still be reached by the host's paths; the namespace after the move.
     line.at(Step::EnterCgroup, 0, || {
         cgroup::enter(&plan.cgroup_doors)?;
+        plan.process.take_processors();
         if plan.new_cgroup_namespace { sys::unshare(libc::CLONE_NEWCGROUP) } else { Ok(()) }
     })?;
 
@@ -113,9 +114,12 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
     for (index, path) in plan.readonly_paths.iter().enumerate() {
         line.at(Step::HidePaths, index, || readonly_path(path))?;
     }
+    let mut empty = None;
     for (index, path) in plan.masked_paths.iter().enumerate() {
-        line.at(Step::HidePaths, plan.readonly_paths.len() + index, || mask_path(path))?;
+        let number = plan.readonly_paths.len() + index;
+        line.at(Step::HidePaths, number, || mask_path(path, &mut empty))?;
     }
+    empty.map(sys::close);
     for (index, (path, change)) in plan.at_last.iter().enumerate() {
         line.at(Step::ReadonlyRoot, index, || sys::mount_setattr(AT_FDCWD, path, false, *change))?;
     }

@@ -88,6 +88,9 @@ fn enter_cgroup(plan: &JoinPlan) -> Sys<()> {
     let [before, after] = &plan.process.affinity;
     before.as_ref().map_or(Ok(()), sys::sched_setaffinity)?;
     cgroup::enter(&plan.doors)?;
+    if before.is_none() && after.is_none() {
+        plan.process.take_processors();
+    }
     after.as_ref().map_or(Ok(()), sys::sched_setaffinity)
 }
 

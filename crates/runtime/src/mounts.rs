@@ -37,9 +37,16 @@ pub enum Source {
     },
     /// The same, with other owners: the parent has opened it, and maps it.
     Mapped(MappedMount),
-    /// One that stays the host's peer, so that each sees what is mounted in the other: opened by the parent,
-    /// whose mounts are the host's.
-    Shared(MappedMount),
+    /// The same with its own owners, opened by the parent: since its mounts are the host's, of which one is to stay a
+    /// peer so that each sees what is mounted in the other; or since the container's root may not reach it.
+    Opened(MappedMount),
+    /// A file or folder of the container's own, as it is when this mount's turn has come.
+    Inside {
+        /// Absolute path in the container.
+        path: CString,
+        /// With all mounts below it.
+        recursive: bool,
+    },
     /// What is mounted on the place already, which changes; `remount`.
     Place,
     /// A folder as another process sees it, `/proc/PID/root/…`: another container's /dev/shm.
@@ -91,6 +98,9 @@ pub struct MountPlan {
     pub source: Source,
     /// What to change on it, or MOUNT_ATTR_* of a fresh mount.
     pub change: MountChange,
+    /// MOUNT_ATTR_* that a bind with any of them is to lose as well, where its source has them and they are not
+    /// locked: what mount(2) does with `MS_REMOUNT | MS_BIND`.
+    pub unnamed: u64,
     /// What to change on it and all mounts below it, first.
     pub below: MountChange,
     /// A tmpfs that is to hold what its place holds.
@@ -238,10 +248,22 @@ pub fn c_string(bytes: impl Into<Vec<u8>>, what: &str) -> Result<CString> {
 /// The atime attributes form one field, not bits.
 const ATIME_FIELD: u64 = libc::MOUNT_ATTR__ATIME;
 
+/// Those that are bits of their own.
+const ATTRIBUTES: u64 = libc::MOUNT_ATTR_RDONLY
+    | libc::MOUNT_ATTR_NOSUID
+    | libc::MOUNT_ATTR_NODEV
+    | libc::MOUNT_ATTR_NOEXEC
+    | libc::MOUNT_ATTR_NODIRATIME
+    | libc::MOUNT_ATTR_NOSYMFOLLOW;
+
 /// One word of a mount's options, mount(8) and the table of the runtime-spec: what it changes on the mount
 /// itself, and on all below it.
 fn attribute(word: &str) -> Option<(MountChange, MountChange)> {
     let none = MountChange::default();
+    // They take a word back that config.json does not have; the source's own stays. Not so where all mounts change.
+    if matches!(word, "atime" | "nostrictatime") {
+        return Some((none, none));
+    }
     if let Some(change) = attribute_of_one(word) {
         return Some((change, none));
     }
@@ -328,9 +350,16 @@ fn of_process(path: &Path) -> Result<Option<Source>> {
     Ok(Some(Source::OfProcess { namespace: namespace.into(), path }))
 }
 
-/// Decides one mount of config.json.
-pub fn plan(mount: &Mount) -> Result<MountPlan> {
+/// Decides one mount of config.json. `root` is the folder that the container has as its root, where it has one as it
+/// is: what is said of paths below that folder is meant of the container's, earlier mounts included. With `in_userns` the host's folders are opened here, since root in there may not
+/// reach them.
+pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<MountPlan> {
     let destination = mount.destination();
+    let inside = |path: &'_ Path| {
+        let below = path.strip_prefix(root?).ok()?;
+        Some(Path::new("/").join(below))
+    };
+    let destination = &inside(destination).unwrap_or_else(|| destination.clone());
     let named = |what: &str| format!("the mount on {}: {what}", destination.display());
     let (mut change, mut below) = (MountChange::default(), MountChange::default());
     let mut data = Vec::new();
@@ -368,9 +397,11 @@ pub fn plan(mount: &Mount) -> Result<MountPlan> {
     if bind && !remount && change.propagation == 0 && below.propagation == 0 {
         below.propagation = libc::MS_PRIVATE;
     }
+    let is_named = bind && !remount && (change.set | change.clear) != 0;
+    let unnamed = if is_named { ATTRIBUTES & !change.set } else { 0 };
     let made = |source, is_file| -> Result<MountPlan> {
         let place = Place::new(destination, is_file)?;
-        Ok(MountPlan { source, change, below, copies_up, keeps_mode, place })
+        Ok(MountPlan { source, change, unnamed, below, copies_up, keeps_mode, place })
     };
     if remount {
         return made(Source::Place, false);
@@ -387,14 +418,20 @@ pub fn plan(mount: &Mount) -> Result<MountPlan> {
         }
         // A missing one is told by the step that takes it, unless it has been made by then.
         let is_file = path.exists() && !path.is_dir();
+        if let Some(path) = inside(path).filter(|_| !mapped) {
+            let path = c_string(path.into_os_string().into_encoded_bytes(), "a mount's source")?;
+            return made(Source::Inside { path, recursive }, is_file);
+        }
+        let exists = path.exists();
         let path = c_string(path.as_os_str().as_encoded_bytes(), "a mount's source")?;
         let source = if mapped {
             let opened = MappedMount::open(path, recursive)?;
             Source::Mapped(MappedMount { maps_below, map, ..opened })
-        } else if change.propagation.max(below.propagation) == libc::MS_SHARED
+        } else if exists
+            && (in_userns || change.propagation.max(below.propagation) == libc::MS_SHARED)
             && !needs_user_namespace()
         {
-            Source::Shared(MappedMount::open(path, recursive)?)
+            Source::Opened(MappedMount::open(path, recursive)?)
         } else {
             Source::Bind { path, recursive }
         };
@@ -423,13 +460,14 @@ impl MountPlan {
     /// With no more than these.
     pub fn new(source: Source, change: MountChange, place: Place) -> MountPlan {
         let below = MountChange::default();
-        MountPlan { source, change, below, copies_up: false, keeps_mode: false, place }
+        let (copies_up, keeps_mode) = (false, false);
+        MountPlan { source, change, unnamed: 0, below, copies_up, keeps_mode, place }
     }
 
     /// CHILD, before pivot_root: the source as a detached mount; -1 where there is none.
     pub fn take(&self) -> Sys<RawFd> {
         let (mount, recursive) = match &self.source {
-            Source::Place => return Ok(-1),
+            Source::Place | Source::Inside { .. } => return Ok(-1),
             Source::Fresh { fstype, options } => {
                 let attributes = (self.below.set & !self.change.clear) | self.change.set;
                 let mount = MountPlan::take_fresh(fstype, options, attributes)?;
@@ -443,7 +481,7 @@ impl MountPlan {
             Source::Bind { path, recursive } => {
                 (sys::open_tree_clone(AT_FDCWD, path, *recursive)?, *recursive)
             }
-            Source::Mapped(opened) | Source::Shared(opened) => {
+            Source::Mapped(opened) | Source::Opened(opened) => {
                 (opened.mount.as_raw_fd(), opened.recursive)
             }
             Source::OfProcess { namespace, path } => {
@@ -460,9 +498,14 @@ impl MountPlan {
             sys::mount_setattr(mount, c"", recursive, self.below)?;
         }
         if self.change.is_nothing() {
-            Ok(())
-        } else {
-            sys::mount_setattr(mount, c"", false, self.change)
+            return Ok(());
+        }
+        let whole = MountChange { clear: self.change.clear | self.unnamed, ..self.change };
+        match sys::mount_setattr(mount, c"", false, whole) {
+            Err(fault) if fault.errno == Errno::EPERM && self.unnamed != 0 => {
+                sys::mount_setattr(mount, c"", false, self.change)
+            }
+            result => result,
         }
     }
 
@@ -487,6 +530,17 @@ impl MountPlan {
         if let Source::Mapped(mapped) = &self.source { Some(mapped) } else { None }
     }
 
+    /// Is it a new filesystem on /dev that is to be read-only? Not before it is filled.
+    pub fn readonly_dev(&mut self) -> bool {
+        let is_it = matches!(self.source, Source::Fresh { .. })
+            && self.place.path.as_c_str() == c"/dev"
+            && self.change.set & libc::MOUNT_ATTR_RDONLY != 0;
+        if is_it {
+            self.change.set &= !libc::MOUNT_ATTR_RDONLY;
+        }
+        is_it
+    }
+
     /// Does it come from another mount namespace?
     pub fn is_of_process(&self) -> bool {
         matches!(self.source, Source::OfProcess { .. })
@@ -495,7 +549,7 @@ impl MountPlan {
     /// The descriptor that was opened for it beforehand, which the child must keep.
     pub fn descriptor(&self) -> Option<RawFd> {
         match &self.source {
-            Source::Mapped(opened) | Source::Shared(opened) => Some(opened.mount.as_raw_fd()),
+            Source::Mapped(opened) | Source::Opened(opened) => Some(opened.mount.as_raw_fd()),
             Source::OfProcess { namespace, .. } => Some(namespace.as_raw_fd()),
             _ => None,
         }
@@ -517,6 +571,14 @@ impl MountPlan {
 
     /// CHILD, inside the new root: onto its place.
     pub fn attach(&self, mount: RawFd) -> Sys<()> {
+        if let Source::Inside { path, recursive } = &self.source {
+            let source =
+                sys::openat2(AT_FDCWD, path, libc::O_PATH, 0, libc::RESOLVE_NO_MAGICLINKS)?;
+            let mount = sys::open_tree_clone(source, c"", *recursive)?;
+            sys::close(source);
+            self.change(mount, *recursive)?;
+            return self.place.attach(mount);
+        }
         if matches!(self.source, Source::Place) {
             let place = self.place.open()?;
             let done = self.change(place, true);
@@ -569,22 +631,28 @@ pub fn readonly_path(path: &CString) -> Sys<()> {
     lay_over(copy, place)
 }
 
-/// CHILD: hides `path` behind the null device, or an empty read-only folder; missing is fine.
-pub fn mask_path(path: &CString) -> Sys<()> {
+/// CHILD: hides `path` behind the null device, or an empty read-only folder, which is `empty` once there is one;
+/// missing is fine.
+pub fn mask_path(path: &CString, empty: &mut Option<RawFd>) -> Sys<()> {
     let Some(place) = open_to_hide(path)? else {
         return Ok(());
     };
     let is_folder = sys::fstat(place)?.mode & libc::S_IFMT == libc::S_IFDIR;
-    let cover = if is_folder {
-        let context = sys::fsopen(c"tmpfs")?;
-        sys::fsmount(
-            context,
-            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
-        )?
-    } else {
-        null_device()?
-    };
-    lay_over(cover, place)
+    match empty {
+        _ if !is_folder => lay_over(null_device()?, place),
+        Some(empty) => lay_over(sys::open_tree_clone(*empty, c"", false)?, place),
+        None => {
+            let context = sys::fsopen(c"tmpfs")?;
+            let cover = sys::fsmount(
+                context,
+                libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
+            )?;
+            sys::move_mount(cover, place)?;
+            sys::close(place);
+            *empty = Some(cover);
+            Ok(())
+        }
+    }
 }
 
 /// The container's /dev/null as a detached mount, checked to be the null device (CVE-2025-31133).
@@ -640,7 +708,7 @@ mod tests {
             r#"{"destination":"/t","type":"tmpfs","source":"tmpfs","options":["ro","nosuid","rw","noatime","mode=755","nr_inodes=5","huge"]}"#,
         )
         .unwrap();
-        let plan = plan(&mount).unwrap();
+        let plan = plan(&mount, None, false).unwrap();
         assert_eq!(plan.change.set, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOATIME);
         assert!(!plan.keeps_mode && !plan.copies_up);
         let Source::Fresh { options, .. } = plan.source else { panic!("fresh") };
@@ -661,7 +729,7 @@ mod tests {
             let text = format!(
                 r#"{{"destination":"/t","type":"none","source":"/","options":["rbind","{word}"]}}"#
             );
-            plan(&serde_json::from_str(&text).unwrap())
+            plan(&serde_json::from_str(&text).unwrap(), None, false)
         };
         for word in words.split_whitespace() {
             on_a_bind(word).unwrap_or_else(|error| panic!("{word}: {error}"));

@@ -2,6 +2,7 @@
 //!
 //! After this file nothing is decided any more. The child receives `&Plan` and carries it out.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -59,6 +60,8 @@ pub struct Choices {
     pub bundle: PathBuf,
     /// How many of the caller's descriptors, from 3 on, are the program's too.
     pub preserve_fds: u32,
+    /// The terminal does not put a carriage return before each newline.
+    pub bare_newlines: bool,
     /// The root shows the ids that are written on its filesystem as the container's own. The caller is
     /// root of the host; without a user namespace there is nothing to do.
     pub map_root: bool,
@@ -99,6 +102,14 @@ pub struct RootPlan {
     pub attach_at: CString,
     /// What it is made of, where its owners are mapped: the folder, then the folder of the layer.
     pub mapped: Vec<MappedMount>,
+}
+
+impl RootPlan {
+    /// The folder, where nothing else is the container's root.
+    fn own_folder(&self) -> Option<&Path> {
+        let is_folder = matches!(self.mount, RootMount::Folder { .. });
+        Some(self.path.as_path()).filter(|path| is_folder && *path != Path::new("/"))
+    }
 }
 
 /// How the root becomes a mount.
@@ -218,7 +229,7 @@ impl Plan {
         }
 
         let Filled { mut at_last, mounts, device_links, devices } =
-            fill(spec, in_userns, cgroup.as_ref())?;
+            fill(spec, root_plan.own_folder(), in_userns, cgroup.as_ref())?;
         if root.readonly() == Some(true) {
             at_last.push((c"/".to_owned(), READONLY));
         }
@@ -226,7 +237,8 @@ impl Plan {
             at_last.push((c"/".to_owned(), MountChange { propagation, ..MountChange::default() }));
         }
         let strings = |list: Option<&Vec<String>>, what: &str| -> Result<Vec<CString>> {
-            list.into_iter().flatten().map(|text| c_string(text.as_str(), what)).collect()
+            let once: BTreeSet<_> = list.into_iter().flatten().collect();
+            once.into_iter().map(|text| c_string(text.as_str(), what)).collect()
         };
         let keep_groups = id_map.as_ref().is_some_and(IdMap::denies_groups);
         let stdio = std::mem::take(&mut choices.stdio);
@@ -247,6 +259,7 @@ impl Plan {
             capabilities::grantable()
         });
         program.habits = scheduling::plan(process, Some(linux))?;
+        program.bare_newlines = choices.bare_newlines;
         program.first_closed += choices.preserve_fds as RawFd;
         program.init = choices.init.then(own_arguments).transpose()?;
         Ok(Plan {
@@ -344,7 +357,12 @@ struct Filled {
 }
 
 /// Decides the mounts, and what stands in /dev.
-fn fill(spec: &Spec, in_userns: bool, cgroup: Option<&Cgroup>) -> Result<Filled> {
+fn fill(
+    spec: &Spec,
+    root: Option<&Path>,
+    in_userns: bool,
+    cgroup: Option<&Cgroup>,
+) -> Result<Filled> {
     let (mut mounts, mut at_last) = (Vec::new(), Vec::new());
     for mount in spec.mounts().iter().flatten() {
         if mount.typ().as_deref() == Some("cgroup") {
@@ -357,7 +375,11 @@ fn fill(spec: &Spec, in_userns: bool, cgroup: Option<&Cgroup>) -> Result<Filled>
             let own = (!is_hidden).then(own);
             plan_cgroup_mount(mount, &layout, own.as_deref(), &mut mounts, &mut at_last)?;
         } else {
-            mounts.push(mounts::plan(mount)?);
+            let mut planned = mounts::plan(mount, root, in_userns)?;
+            if planned.readonly_dev() {
+                at_last.push((c"/dev".to_owned(), READONLY));
+            }
+            mounts.push(planned);
         }
     }
     if !spec::has_namespace(spec, LinuxNamespaceType::User)
@@ -821,6 +843,8 @@ pub fn plan_process(
         init: None,
         habits: scheduling::plan(process, None)?,
         affinity: scheduling::affinity(process)?,
+        takes_every_processor: false,
+        bare_newlines: false,
         keep_keyring: false,
         gate: None,
         umask: user.umask().unwrap_or(0o022),

@@ -46,12 +46,16 @@ pub struct ProcessPlan {
     pub habits: Vec<Habit>,
     /// Processors of a process that joins: before it is in the container's cgroup, and then.
     pub affinity: [Option<NumberSet>; 2],
+    /// It may run wherever its cgroup lets it, whatever the caller is bound to; see also `affinity`.
+    pub takes_every_processor: bool,
     /// `PR_SET_NO_NEW_PRIVS`.
     pub no_new_privs: bool,
     /// Which system calls it may make.
     pub seccomp: Option<SeccompPlan>,
     /// A pty of its own, with rows and columns.
     pub terminal: Option<(u16, u16)>,
+    /// That pty does not put a carriage return before each newline.
+    pub bare_newlines: bool,
     /// What becomes descriptors 0, 1 and 2; `None` leaves the caller's.
     pub stdio: [Option<OwnedFd>; 3],
     /// Descriptors from here on are closed: all but the standard streams, and what the caller hands on.
@@ -129,6 +133,9 @@ impl ProcessPlan {
                 libc::RESOLVE_NO_SYMLINKS,
             )?;
             sys::unlock_pty(master)?;
+            if self.bare_newlines {
+                sys::leave_newlines(master)?;
+            }
             let terminal = sys::pty_peer(master)?;
             if rows > 0 && columns > 0 {
                 sys::set_winsize(master, rows, columns)?;
@@ -163,6 +170,8 @@ impl ProcessPlan {
         for (index, limit) in self.rlimits.iter().enumerate() {
             line.at(Step::Rlimits, index, || limit.apply())?;
         }
+        // As whoever it is now, and again as the user: the folder may be closed to the one or the other.
+        let was_entered = sys::chdir(&self.cwd).is_ok();
         line.at(Step::BoundCapabilities, 0, || self.capabilities.bound())?;
         line.at(Step::User, 0, || self.become_user())?;
         // Without no_new_privs a filter is a privilege, and so is kept until it stands: as few calls as can be
@@ -173,7 +182,7 @@ impl ProcessPlan {
         };
         line.at(Step::Capabilities, 0, || self.capabilities.apply(kept))?;
         line.at(Step::Stdio, 0, || self.place_stdio(line, terminal))?;
-        line.at(Step::Workdir, 0, || self.enter_cwd())?;
+        line.at(Step::Workdir, 0, || self.enter_cwd(was_entered))?;
         if self.gate.is_some() {
             // Whoever makes it is to hear what can be known before it is tried.
             self.look_for_program().map_err(|(index, fault)| exec_failed(line, index, fault))?;
@@ -254,8 +263,19 @@ impl ProcessPlan {
         }
     }
 
-    fn enter_cwd(&self) -> Sys<()> {
-        sys::chdir(&self.cwd)?;
+    /// CHILD: leaves its cgroup to decide on which processors it runs, where nothing else was asked for.
+    pub fn take_processors(&self) {
+        if self.takes_every_processor {
+            // What is not there is left out by the kernel. One that refuses has decided.
+            let _ = sys::sched_setaffinity(&NumberSet::ALL);
+        }
+    }
+
+    fn enter_cwd(&self, was_entered: bool) -> Sys<()> {
+        match sys::chdir(&self.cwd) {
+            Err(fault) if fault.errno == Errno::EACCES && was_entered => {}
+            result => result?,
+        }
         if sys::cwd_is_inside()? { Ok(()) } else { Err(Fault::new("getcwd", Errno::EXDEV)) }
     }
 

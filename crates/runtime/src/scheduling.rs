@@ -53,7 +53,7 @@ impl Habit {
     }
 }
 
-/// Those of the process, and those of `linux`, which `exec` does without.
+/// Those of the process, and those of `linux`.
 pub fn plan(process: &Process, linux: Option<&Linux>) -> Result<Vec<Habit>> {
     let mut habits = Vec::new();
     if let Some(scheduler) = process.scheduler() {

@@ -268,8 +268,10 @@ pub fn drop_zeros(resources: &mut LinuxResources) {
         io.set_weight(io.weight().filter(|weight| *weight != 0));
         io.set_leaf_weight(io.leaf_weight().filter(|weight| *weight != 0));
     }
-    if resources.pids().is_some_and(|pids| pids.limit() == 0) {
-        resources.set_pids(None);
+    // Not so here: since 1.3 of the specification no limit is told by leaving it out. A container without any
+    // process is none, and systemd does not take 0; runc makes it 1 as well.
+    if let Some(pids) = resources.pids_mut().as_mut().filter(|pids| pids.limit() == 0) {
+        pids.set_limit(1);
     }
 }
 

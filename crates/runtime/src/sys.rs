@@ -456,6 +456,8 @@ pub struct NumberSet([u64; NumberSet::END / 64]);
 impl NumberSet {
     /// The first number that does not fit.
     pub const END: usize = 1024;
+    /// Every number.
+    pub const ALL: NumberSet = NumberSet([u64::MAX; NumberSet::END / 64]);
 
     /// Adds one, which is below the end.
     pub fn add(&mut self, number: usize) {
@@ -564,6 +566,19 @@ pub fn outlive_signal(signal: c_int) {
     action.sa_sigaction = nothing as *const () as usize;
     action.sa_flags = libc::SA_RESTART;
     // SAFETY: `action` lives across the call, and its handler may run at any moment, since it does nothing.
+    unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+}
+
+/// sigaction(2) of one signal to a handler that ends the process, until it executes a program. CHILD: to PID 1 of
+/// a namespace the kernel gives only what it has handlers for.
+pub fn end_at_signal(signal: c_int) {
+    extern "C" fn end(signal: c_int) {
+        exit_now(128 + signal)
+    }
+    // SAFETY: all zero is a sigaction without flags, mask and restorer.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = end as *const () as usize;
+    // SAFETY: `action` lives across the call, and its handler may run at any moment, since it only ends.
     unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
 }
 
@@ -1148,6 +1163,18 @@ pub fn unlock_pty(master: RawFd) -> Sys<()> {
     let unlock: c_int = 0;
     syscall!("ioctl(TIOCSPTLCK)", libc::SYS_ioctl, master, libc::TIOCSPTLCK, &raw const unlock)
         .map(drop)
+}
+
+/// Takes ONLCR from a pty, termios(3): what a program writes comes out as it is.
+pub fn leave_newlines(master: RawFd) -> Sys<()> {
+    // SAFETY: plain data, for which zeros are a value.
+    let mut termios: libc::termios = unsafe { std::mem::zeroed() };
+    // SAFETY: it lives across both calls.
+    check("tcgetattr", unsafe { libc::tcgetattr(master, &raw mut termios) }.into())?;
+    termios.c_oflag &= !libc::ONLCR;
+    // SAFETY: see above.
+    let set = unsafe { libc::tcsetattr(master, libc::TCSANOW, &raw const termios) };
+    check("tcsetattr", set.into()).map(drop)
 }
 
 /// The terminal side of a pty master, by ioctl(2) `TIOCGPTPEER`: no path that could be swapped

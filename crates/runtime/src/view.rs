@@ -64,7 +64,7 @@ impl View {
             // Other filesystems begin empty, and the kernel's own are not files to be kept.
             let kept = matches!(mount.typ().as_deref(), Some("bind" | "overlay"));
             if kept {
-                mounts.push(mounts::plan(mount)?);
+                mounts.push(mounts::plan(mount, None, false)?);
             }
         }
         mounts.retain(|mount| !mount.place.no_links);

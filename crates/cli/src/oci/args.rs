@@ -202,8 +202,8 @@ pub(crate) struct ExecArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub preserve_fds: u32,
     /// A cgroup below the container's, that exists
-    #[arg(long, value_name = "PATH")]
-    pub cgroup: Option<String>,
+    #[arg(long, value_name = "[CONTROLLER,…:]PATH")]
+    pub cgroup: Vec<String>,
     /// Join a paused container too: the program runs when it is resumed
     #[arg(long)]
     pub ignore_paused: bool,

@@ -1,6 +1,7 @@
 //! `create` and `run`: from a bundle to a container, and who is handed what of it.
 
 use std::fs;
+use std::io::IsTerminal;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -74,12 +75,19 @@ fn make(root: &Path, args: &CreateArgs, cgroups: Cgroups, is_left: bool) -> Resu
     let choices = Choices {
         console_size: process.and_then(console_size).or(own_size),
         preserve_fds: args.preserve_fds,
+        bare_newlines: has_bare_newlines(is_left),
         fail_at: crate::trial::fail_at()?,
         ..Choices::default()
     };
     let creation =
         Creation { bundle: &bundle, spec, choices, cgroups, keep_keyring: args.no_new_keyring };
     container::create(root, &args.id, creation, &mut |running| hand_over.give(running))
+}
+
+/// A caller who sees no terminal gets lines as the program wrote them, as runc has it; a terminal, and whoever is
+/// handed one, what terminals get.
+pub(super) fn has_bare_newlines(is_left: bool) -> bool {
+    !is_left && !std::io::stdout().is_terminal()
 }
 
 /// Rows and columns that are asked for.

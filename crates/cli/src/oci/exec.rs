@@ -8,7 +8,9 @@ use minibox_runtime::{Choices, Error, Result, join, spec};
 use oci_spec::runtime as oci;
 
 use super::args::ExecArgs;
-use super::create::{absolute, check_console, check_preserved, console_size};
+use super::create::{
+    absolute, check_console, check_preserved, console_size, has_bare_newlines,
+};
 use crate::supervise::{self, Streams};
 use crate::terminal;
 
@@ -32,10 +34,10 @@ pub(super) fn exec(root: &Path, args: &ExecArgs) -> Result<u8> {
     check_console(has_terminal, hand_over.console_socket.is_some(), args.detach)?;
     let own_size = if args.detach { None } else { terminal::size() };
     let size = has_terminal.then(|| console_size(&process).or(own_size).unwrap_or((0, 0)));
-    let choices = Choices { preserve_fds: args.preserve_fds, ..Choices::default() };
-    // `CONTROLLER:PATH` of version 1 names one hierarchy; a process is in all of them.
-    let below = args.cgroup.as_deref().map(|path| path.rsplit(':').next().unwrap_or(path));
-    let plan = container.join(process, below, size, choices)?;
+    let bare_newlines = has_bare_newlines(args.detach);
+    let choices =
+        Choices { preserve_fds: args.preserve_fds, bare_newlines, ..Choices::default() };
+    let plan = container.join(process, &args.cgroup, size, choices)?;
     let signals = if args.detach { None } else { Some(supervise::catch_signals(true)?) };
     let fail_at = crate::trial::fail_at()?;
     let running = join::start(&plan, Listening::Quiet, fail_at, &mut |_| Ok(()))?;
@@ -120,6 +122,11 @@ fn from_options(container: &Container, args: &ExecArgs) -> Result<oci::Process> 
         };
         let (bounding, effective) = (with(sets.bounding()), with(sets.effective()));
         let permitted = with(sets.permitted());
+        // Ambient ones must be inheritable too, and those are config.json's to name.
+        if sets.inheritable().as_ref().is_some_and(|set| !set.is_empty()) {
+            let ambient = with(sets.ambient());
+            sets.set_ambient(ambient);
+        }
         sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
         process.set_capabilities(Some(sets));
     }

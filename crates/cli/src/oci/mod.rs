@@ -6,14 +6,14 @@ mod create;
 mod events;
 mod exec;
 mod features;
+mod log;
 mod show;
 mod update;
 mod words;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use clap::{CommandFactory, Parser};
 use minibox_runtime::container::{self, Cgroups};
@@ -38,7 +38,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) if error.use_stderr() => {
             let text = error.render().to_string();
             let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            return fail(None, "text", &Error::new(line), 1);
+            return fail(None, log::Format::Text, &Error::new(line), 1);
         }
         Err(help) => {
             output::print(&help.render().to_string());
@@ -55,15 +55,14 @@ pub(crate) fn main() -> ExitCode {
     }
     // A caller who ignores it would have the kernel throw exit statuses away.
     minibox_runtime::sys::default_signal(libc::SIGCHLD);
-    if cli.debug {
-        output::trace();
-    }
     // Before any verb enters a bundle.
     let log = cli.log.as_ref().map(|log| std::path::absolute(log).unwrap_or_else(|_| log.clone()));
+    let format = if cli.log_format == "json" { log::Format::Json } else { log::Format::Text };
+    log::begin(log.clone(), format, cli.debug);
     let code = if matches!(cli.verb, Some(Verb::Exec(_))) { 255 } else { 1 };
     match drive(&cli) {
         Ok(code) => ExitCode::from(code),
-        Err(error) => fail(log.as_ref(), &cli.log_format, &error, code),
+        Err(error) => fail(log.as_deref(), format, &error, code),
     }
 }
 
@@ -97,13 +96,23 @@ fn drive(cli: &Cli) -> Result<u8> {
         }
         Verb::State(args) => show::state(root, &args.id),
         Verb::Kill(args) => {
-            let signal = signals::parse("SIGNAL", &args.signal)?;
+            // 0 only asks whether it could be sent, kill(2).
+            let signal = match args.signal.as_str() {
+                "0" => 0,
+                name => signals::parse("SIGNAL", name)?,
+            };
             container::Container::find(root, &args.id)?.kill(signal, args.all).map(|()| 0)
         }
         Verb::Delete(args) => container::delete(root, &args.id, args.force).map(|()| 0),
         Verb::Pause(args) => pause(root, &args.id, true),
         Verb::Resume(args) => pause(root, &args.id, false),
-        Verb::List(args) => show::list(root, args),
+        Verb::List(args) => {
+            // One that was named and is not there is a mistyped one.
+            if let Some(named) = cli.root.as_ref().filter(|_| !root.is_dir()) {
+                return Err(crate::wishes::bad("--root", &named.display().to_string(), "a folder"));
+            }
+            show::list(root, args)
+        }
         Verb::Ps(args) => show::ps(root, args),
         Verb::Update(args) => update::update(root, args),
         Verb::Events(args) => events::events(root, args),
@@ -152,20 +161,14 @@ fn default_root() -> PathBuf {
 }
 
 /// Tells a failure on one line of standard error, and in the log.
-fn fail(log: Option<&PathBuf>, format: &str, error: &Error, code: u8) -> ExitCode {
-    let text = output::on_one_line(&line_of(error));
-    let time = humantime::format_rfc3339_seconds(SystemTime::now());
+fn fail(log: Option<&Path>, format: log::Format, error: &Error, code: u8) -> ExitCode {
+    let text = line_of(error);
     if let Some(log) = log {
-        let line = if format == "json" {
-            serde_json::json!({"level": "error", "msg": text, "time": time.to_string()}).to_string()
-        } else {
-            format!("time={:?} level=error msg={text:?}", time.to_string())
-        };
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(log);
         // Whoever cannot be told there reads it below.
-        let _ = file.and_then(|mut file| writeln!(file, "{line}"));
+        let file = log::open(log);
+        let _ = file.and_then(|mut file| writeln!(file, "{}", format.line("error", &text)));
     }
-    let _ = writeln!(std::io::stderr(), "minibox-oci: {text}");
+    let _ = writeln!(std::io::stderr(), "minibox-oci: {}", output::on_one_line(&text));
     ExitCode::from(code)
 }
 

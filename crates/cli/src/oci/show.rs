@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use minibox_runtime::cgroup::Layout;
 use minibox_runtime::container::{self, Container, Status};
 use minibox_runtime::{Error, Result};
 use nix::unistd::{Gid, Uid};
@@ -139,6 +140,12 @@ pub(super) fn write_spec(args: &SpecArgs) -> Result<u8> {
         let mut sets = process.capabilities().clone().unwrap_or_default();
         sets.set_inheritable(None).set_ambient(None);
         process.set_capabilities(Some(sets));
+    }
+    // On version 1 engines do without, as runc's does: what is mounted shows the container's own cgroup alone.
+    if !Layout::detect().is_unified()
+        && let Some(namespaces) = spec.linux_mut().as_mut().and_then(|l| l.namespaces_mut().as_mut())
+    {
+        namespaces.retain(|namespace| namespace.typ() != oci::LinuxNamespaceType::Cgroup);
     }
     let mut nothing = oci::LinuxDeviceCgroup::default();
     nothing.set_access(Some(String::from("rwm")));

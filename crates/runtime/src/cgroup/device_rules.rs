@@ -53,6 +53,8 @@ impl Rule {
                 'm' => MAKE,
                 'r' => READ,
                 'w' => WRITE,
+                // Kinds of devices have it, and runc takes it here too.
+                'a' => MAKE | READ | WRITE,
                 _ => return Err(wrong(format!("access {letter:?} is none of r, w and m"))),
             };
         }

@@ -185,6 +185,39 @@ impl Cgroup {
         self.unit.as_ref().is_some_and(|unit| !unit.is_slice())
     }
 
+    /// Cgroups below it that exist, as `exec --cgroup` names them: `PATH`, or `CONTROLLER,…:PATH` for those of
+    /// version 1 whose processes are to be elsewhere than the others'.
+    pub fn below(mut self, asked: &[String]) -> Result<Cgroup> {
+        for word in asked {
+            let wrong = |what: &str| Error::new(format!("--cgroup {word}: {what}"));
+            let (names, path) = word.split_once(':').map_or((None, word.as_str()), |(names, path)| {
+                (Some(names.split(',').collect::<Vec<_>>()), path)
+            });
+            if path.split('/').any(|part| part == "..") {
+                return Err(wrong("bad sub cgroup path: it leads out of the container's cgroup"));
+            }
+            let is_one = |hierarchy: &Hierarchy, name: &str| {
+                hierarchy.controllers.iter().any(|c| c.strip_prefix("name=").unwrap_or(c) == name)
+            };
+            let mut unknown = names.iter().flatten();
+            if let Some(name) =
+                unknown.find(|name| !self.folders.iter().any(|(hierarchy, _)| is_one(hierarchy, name)))
+            {
+                return Err(wrong(&format!("unknown controller {name}")));
+            }
+            for (hierarchy, folder) in &mut self.folders {
+                if names.as_ref().is_none_or(|n| n.iter().any(|name| is_one(hierarchy, name))) {
+                    folder.push(path.trim_matches('/'));
+                    if !folder.is_dir() {
+                        let what = "adding pid to it: no such file or directory";
+                        return Err(wrong(&format!("{what}: {}", folder.display())));
+                    }
+                }
+            }
+        }
+        Ok(self)
+    }
+
     /// PARENT: makes the folders.
     pub(super) fn make(&self) -> Result<()> {
         tracing::debug!(path = self.path, unified = self.unified, "making the cgroup");
