@@ -451,7 +451,7 @@ impl Container {
     fn cannot_execute(&self, errno: Errno) -> Error {
         let args = self.spec.process().as_ref().and_then(|process| process.args().as_ref());
         let name = args.and_then(|args| args.first()).cloned().unwrap_or_default();
-        Error::new(format!("cannot exec {name}"))
+        Error::new(format!("cannot execute {name}"))
             .step(Step::Exec)
             .errno(errno)
             .blame(Blame::NotExecutable)

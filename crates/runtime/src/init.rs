@@ -190,7 +190,7 @@ pub fn take_root(root: &RootPlan) -> Sys<RawFd> {
                 sys::mount_setattr(layer.mount.as_raw_fd(), c"", layer.recursive, PRIVATE)?;
                 attach(layer.mount.as_raw_fd(), root)?;
             }
-            let mount = MountPlan::take_fresh(c"overlay", options, root.attributes)?;
+            let mount = MountPlan::take_fresh(c"overlay", options, None, root.attributes)?;
             // One on top of the other, so back in reverse: the old root must go with nothing on it.
             for layer in root.mapped.iter().rev() {
                 sys::fchdir(layer.mount.as_raw_fd())?;

@@ -248,12 +248,11 @@ pub fn c_string(bytes: impl Into<Vec<u8>>, what: &str) -> Result<CString> {
 /// The atime attributes form one field, not bits.
 const ATIME_FIELD: u64 = libc::MOUNT_ATTR__ATIME;
 
-/// Those that are bits of their own.
+/// Those that mount(2) takes from a bind where they are not named; what it knows of times stays.
 const ATTRIBUTES: u64 = libc::MOUNT_ATTR_RDONLY
     | libc::MOUNT_ATTR_NOSUID
     | libc::MOUNT_ATTR_NODEV
     | libc::MOUNT_ATTR_NOEXEC
-    | libc::MOUNT_ATTR_NODIRATIME
     | libc::MOUNT_ATTR_NOSYMFOLLOW;
 
 /// One word of a mount's options, mount(8) and the table of the runtime-spec: what it changes on the mount
@@ -332,6 +331,21 @@ fn id_map(mount: &Mount) -> Option<IdMap> {
     (!map.uids.is_empty() || !map.gids.is_empty()).then_some(map)
 }
 
+/// Those of [`ATTRIBUTES`], and of access times, that a mount has: statvfs(3).
+fn attributes_of(mount: &OwnedFd) -> Result<u64> {
+    let stat = nix::sys::statvfs::fstatvfs(mount)
+        .map_err(|errno| Error::new("cannot ask for a mount's flags").errno(errno))?;
+    let flags = [
+        (libc::ST_RDONLY, libc::MOUNT_ATTR_RDONLY),
+        (libc::ST_NOSUID, libc::MOUNT_ATTR_NOSUID),
+        (libc::ST_NODEV, libc::MOUNT_ATTR_NODEV),
+        (libc::ST_NOEXEC, libc::MOUNT_ATTR_NOEXEC),
+        (libc::ST_NOATIME, libc::MOUNT_ATTR_NOATIME),
+    ];
+    let flags = flags.iter().filter(|(flag, _)| stat.flags().bits() & flag != 0);
+    Ok(flags.fold(0, |all, (_, attribute)| all | attribute))
+}
+
 /// `/proc/PID/root/PATH`, where that is what `path` is: a mount of another namespace, which only a process
 /// in that namespace can take.
 fn of_process(path: &Path) -> Result<Option<Source>> {
@@ -398,29 +412,31 @@ pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<Mount
         below.propagation = libc::MS_PRIVATE;
     }
     let is_named = bind && !remount && (change.set | change.clear) != 0;
-    let unnamed = if is_named { ATTRIBUTES & !change.set } else { 0 };
-    let made = |source, is_file| -> Result<MountPlan> {
+    let mut unnamed = if is_named { ATTRIBUTES & !change.set } else { 0 };
+    let made = |source, is_file, unnamed| -> Result<MountPlan> {
         let place = Place::new(destination, is_file)?;
         Ok(MountPlan { source, change, unnamed, below, copies_up, keeps_mode, place })
     };
     if remount {
-        return made(Source::Place, false);
+        return made(Source::Place, false, 0);
     }
     let source = mount.source().as_deref();
     if bind && !remount {
-        if let Some(word) = data.iter().find(|word| !OF_FILESYSTEMS.contains(word)) {
+        // A filesystem's own options, of which its mount knows nothing, are mount(2)'s to ignore too.
+        let is_ignored = |word: &&str| OF_FILESYSTEMS.contains(word) || word.contains('=');
+        if let Some(word) = data.iter().find(|word| !is_ignored(word)) {
             return Err(Error::new(named(&format!("unknown option {word:?} for a bind")))
                 .hint("known: ro rw nosuid nodev noexec noatime relatime bind rbind private slave shared …"));
         }
         let path = source.ok_or_else(|| Error::new(named("a bind needs a source")))?;
         if let Some(source) = of_process(path)? {
-            return made(source, false);
+            return made(source, false, unnamed);
         }
         // A missing one is told by the step that takes it, unless it has been made by then.
         let is_file = path.exists() && !path.is_dir();
         if let Some(path) = inside(path).filter(|_| !mapped) {
             let path = c_string(path.into_os_string().into_encoded_bytes(), "a mount's source")?;
-            return made(Source::Inside { path, recursive }, is_file);
+            return made(Source::Inside { path, recursive }, is_file, unnamed);
         }
         let exists = path.exists();
         let path = c_string(path.as_os_str().as_encoded_bytes(), "a mount's source")?;
@@ -431,11 +447,21 @@ pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<Mount
             && (in_userns || change.propagation.max(below.propagation) == libc::MS_SHARED)
             && !needs_user_namespace()
         {
-            Source::Opened(MappedMount::open(path, recursive)?)
+            let opened = MappedMount::open(path, recursive)?;
+            if in_userns {
+                // As locked as if the container had taken it itself.
+                unnamed = 0;
+                let locked = attributes_of(&opened.mount)? & change.clear;
+                if locked != 0 {
+                    return Err(Error::new(named("its source is mounted with flags that a user namespace may not take away: operation not permitted"))
+                        .hint("leave rw, suid, dev, exec and atime out"));
+                }
+            }
+            Source::Opened(opened)
         } else {
             Source::Bind { path, recursive }
         };
-        return made(source, is_file);
+        return made(source, is_file, unnamed);
     }
     if mapped {
         return Err(Error::new(named("only a bind can map ids")));
@@ -453,7 +479,7 @@ pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<Mount
         let value = value.map(|v| c_string(v, "a mount option")).transpose()?;
         options.push((c_string(key, "a mount option")?, value));
     }
-    made(Source::Fresh { fstype: c_string(fstype, "a filesystem type")?, options }, false)
+    made(Source::Fresh { fstype: c_string(fstype, "a filesystem type")?, options }, false, 0)
 }
 
 impl MountPlan {
@@ -468,16 +494,8 @@ impl MountPlan {
     pub fn take(&self) -> Sys<RawFd> {
         let (mount, recursive) = match &self.source {
             Source::Place | Source::Inside { .. } => return Ok(-1),
-            Source::Fresh { fstype, options } => {
-                let attributes = (self.below.set & !self.change.clear) | self.change.set;
-                let mount = MountPlan::take_fresh(fstype, options, attributes)?;
-                let propagation = self.change.propagation.max(self.below.propagation);
-                if propagation != 0 {
-                    let change = MountChange { propagation, ..MountChange::default() };
-                    sys::mount_setattr(mount, c"", false, change)?;
-                }
-                return Ok(mount);
-            }
+            Source::Fresh { .. } if self.keeps_mode => return Ok(-1),
+            Source::Fresh { fstype, options } => return self.take_new(fstype, options, None),
             Source::Bind { path, recursive } => {
                 (sys::open_tree_clone(AT_FDCWD, path, *recursive)?, *recursive)
             }
@@ -489,6 +507,23 @@ impl MountPlan {
             }
         };
         self.change(mount, recursive)?;
+        Ok(mount)
+    }
+
+    /// CHILD: a new filesystem, whose top has `mode`.
+    fn take_new(
+        &self,
+        fstype: &CStr,
+        options: &[(CString, Option<CString>)],
+        mode: Option<u32>,
+    ) -> Sys<RawFd> {
+        let attributes = (self.below.set & !self.change.clear) | self.change.set;
+        let mount = MountPlan::take_fresh(fstype, options, mode, attributes)?;
+        let propagation = self.change.propagation.max(self.below.propagation);
+        if propagation != 0 {
+            let change = MountChange { propagation, ..MountChange::default() };
+            sys::mount_setattr(mount, c"", false, change)?;
+        }
         Ok(mount)
     }
 
@@ -555,16 +590,23 @@ impl MountPlan {
         }
     }
 
-    /// CHILD: a new filesystem on a detached mount with `attributes` (MOUNT_ATTR_*).
+    /// CHILD: a new filesystem on a detached mount with `attributes` (MOUNT_ATTR_*); `mode` where that is known only
+    /// here.
     pub fn take_fresh(
         fstype: &CStr,
         options: &[(CString, Option<CString>)],
+        mode: Option<u32>,
         attributes: u64,
     ) -> Sys<RawFd> {
         let context = sys::fsopen(fstype)?;
         for (item, (key, value)) in options.iter().enumerate() {
             sys::fsconfig(context, key, value.as_deref())
                 .map_err(|fault| Fault { item: item as u16, ..fault })?;
+        }
+        if let Some(mode) = mode {
+            let digits = [9, 6, 3, 0].map(|shift| b'0' + (mode >> shift & 7) as u8);
+            let text = [digits[0], digits[1], digits[2], digits[3], 0];
+            sys::fsconfig(context, c"mode", CStr::from_bytes_until_nul(&text).ok())?;
         }
         sys::fsmount(context, attributes)
     }
@@ -585,19 +627,23 @@ impl MountPlan {
             sys::close(place);
             return done;
         }
-        if self.copies_up || self.keeps_mode {
-            // One that does not exist yet has nothing to say.
-            if let Ok(place) = self.place.open_existing(0) {
-                let mode = sys::fstat(place)?.mode & 0o7777;
+        // One that does not exist yet has nothing to say.
+        let place = if self.copies_up || self.keeps_mode { self.place.open_existing(0).ok() } else { None };
+        let mount = match &self.source {
+            Source::Fresh { fstype, options } if self.keeps_mode => {
+                let stat = place.map(sys::fstat).transpose()?;
+                self.take_new(fstype, options, stat.map(|stat| stat.mode & 0o7777))?
+            }
+            _ => mount,
+        };
+        if let Some(place) = place {
+            if self.copies_up {
                 let top = sys::openat2(mount, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0, 0)?;
-                let mut done = if self.keeps_mode { sys::fchmod(top, mode) } else { Ok(()) };
-                if self.copies_up {
-                    done = done.and_then(|()| copy_up::copy(place, top));
-                }
+                let done = copy_up::copy(place, top);
                 sys::close(top);
-                sys::close(place);
                 done?;
             }
+            sys::close(place);
         }
         self.place.attach(mount)
     }

@@ -53,7 +53,7 @@ pub fn plan(profile: &LinuxSeccomp, container: &State) -> Result<SeccompPlan> {
         // It is about the wait for an agent, and the kernel takes it for nothing else.
         flags &= !libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
     }
-    tracing::debug!(instructions = program.len(), "seccomp filter flags: {flags}");
+    tracing::debug!("seccomp filter flags: {flags}");
     Ok(SeccompPlan { program, flags, agent })
 }
 

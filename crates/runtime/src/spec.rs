@@ -28,6 +28,14 @@ pub fn read(text: &[u8]) -> serde_json::Result<Spec> {
     if let Some(process) = config.get_mut("process").filter(|process| !process.is_null()) {
         correct_process(process);
     }
+    for namespace in config.pointer_mut("/linux/namespaces").into_iter().flat_map(each) {
+        // Go knows no other way to say that there is none.
+        if namespace["path"] == ""
+            && let Some(namespace) = namespace.as_object_mut()
+        {
+            namespace.remove("path");
+        }
+    }
     for limit in config.pointer_mut("/linux/resources/hugepageLimits").into_iter().flat_map(each) {
         // The type has 63 bits for it, and the kernel no page more.
         if limit["limit"].as_u64().is_some_and(|bytes| bytes > i64::MAX as u64) {

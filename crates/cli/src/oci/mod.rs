@@ -37,7 +37,10 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             let text = error.render().to_string();
-            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            let line = match error.get(clap::error::ContextKind::InvalidSubcommand) {
+                Some(verb) => format!("No help topic for '{verb}': there is no such command"),
+                None => text.lines().next().unwrap_or_default().trim_start_matches("error: ").into(),
+            };
             return fail(None, log::Format::Text, &Error::new(line), 1);
         }
         Err(help) => {
@@ -175,7 +178,8 @@ fn fail(log: Option<&Path>, format: log::Format, error: &Error, code: u8) -> Exi
 /// An error on one line. Engines take the words of ENOENT, EACCES and EPERM for the program's: others are
 /// named by their number's name alone.
 fn line_of(error: &Error) -> String {
-    let mut text = error.what.clone();
+    // runc's words for it.
+    let mut text = error.what.replacen("cannot execute ", "exec ", 1);
     match (error.blame, &error.call, error.errno) {
         (Blame::NotFound | Blame::NotExecutable, _, Some(errno)) => {
             text += &format!(": {}", errno.desc().to_lowercase());

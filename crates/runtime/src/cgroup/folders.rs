@@ -26,7 +26,7 @@ pub struct Hierarchy {
 pub struct Layout {
     /// Version 1 hierarchies, in the order of mountinfo.
     pub v1: Vec<Hierarchy>,
-    /// The version 2 hierarchy; the one in use only where there is no version 1.
+    /// The version 2 hierarchy; the one with the controllers only where there is no version 1.
     pub v2: Option<PathBuf>,
 }
 
@@ -77,16 +77,12 @@ impl Layout {
         self.v1.is_empty() && self.v2.is_some()
     }
 
-    /// The hierarchies that containers are put into.
+    /// The hierarchies that containers are put into: those of version 1, then the one of version 2, which beside
+    /// them has no controllers and still tells who belongs together.
     pub fn hierarchies(&self) -> Vec<Hierarchy> {
-        if self.v1.is_empty() {
-            self.v2
-                .iter()
-                .map(|mount| Hierarchy { mount: mount.clone(), controllers: Vec::new() })
-                .collect()
-        } else {
-            self.v1.clone()
-        }
+        let unified = self.v2.iter();
+        let unified = unified.map(|mount| Hierarchy { mount: mount.clone(), controllers: Vec::new() });
+        self.v1.iter().cloned().chain(unified).collect()
     }
 }
 
@@ -307,8 +303,9 @@ impl Cgroup {
         if self.unified {
             return Ok(Vec::new());
         }
-        let door = |(_, folder): &(Hierarchy, PathBuf)| {
-            c_string(folder.join("tasks").into_os_string().into_encoded_bytes(), "a cgroup's path")
+        let door = |(hierarchy, folder): &(Hierarchy, PathBuf)| {
+            let file = if hierarchy.controllers.is_empty() { "cgroup.procs" } else { "tasks" };
+            c_string(folder.join(file).into_os_string().into_encoded_bytes(), "a cgroup's path")
         };
         self.folders.iter().map(door).collect()
     }
@@ -431,7 +428,7 @@ mod tests {
         assert!(!layout.is_unified());
         let controllers: Vec<_> =
             layout.hierarchies().into_iter().map(|h| h.controllers.join(",")).collect();
-        assert_eq!(controllers, ["cpu,cpuacct", "name=systemd"]);
+        assert_eq!(controllers, ["cpu,cpuacct", "name=systemd", ""]);
     }
 
     #[test]
