@@ -113,7 +113,9 @@ impl CapabilitiesPlan {
                     "ambient" => tracing::warn!(
                         "can't raise ambient capability {capability}: it is not permitted and inheritable as well"
                     ),
-                    _ => tracing::warn!("{capability} is left out of the {name} set: it cannot be granted"),
+                    _ => tracing::warn!(
+                        "{capability} is left out of the {name} set: it cannot be granted"
+                    ),
                 }
             }
             *set &= most;

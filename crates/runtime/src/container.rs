@@ -426,7 +426,14 @@ impl Container {
                 let held = self.hold()?.ok_or_else(not_running)?;
                 let choices = Choices { stdio, ..Choices::default() };
                 let plan = (self.filter()?, None);
-                plan_join(held, self.cgroup()?.as_ref(), process, plan, self.spec.linux().as_ref(), choices)
+                plan_join(
+                    held,
+                    self.cgroup()?.as_ref(),
+                    process,
+                    plan,
+                    self.spec.linux().as_ref(),
+                    choices,
+                )
             })?;
         }
         let tell_agent = |listener| {

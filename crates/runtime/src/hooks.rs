@@ -118,9 +118,9 @@ impl Hooks<'_> {
         let how = match death {
             Death::Exited(0) => return Ok(()),
             Death::Exited(code) => format!("exit status {code}"),
-            Death::Signaled(libc::SIGSYS) => {
-                String::from("killed by signal 31, bad system call: its seccomp profile forbids one")
-            }
+            Death::Signaled(libc::SIGSYS) => String::from(
+                "killed by signal 31, bad system call: its seccomp profile forbids one",
+            ),
             Death::Signaled(signal) => format!("killed by signal {signal}"),
         };
         let mut said = Vec::new();

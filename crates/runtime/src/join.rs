@@ -30,6 +30,10 @@ pub fn start(
         return Err(Error::new("cannot make the process").step(Step::Clone).errno(errno));
     }
     let parents = Parents::new(listening, fail_at)?;
+    tracing::debug!(pid = plan.pid, "nsexec container setup: joining");
+    if let [Some(before), _] = &plan.process.affinity {
+        tracing::debug!("nsexec: affinity: {:#x}", before.first());
+    }
     let failed = |fault: Fault| Error::of_fault("cannot make the process", fault).step(Step::Clone);
     let cgroup = plan.cgroup_folder.as_ref().map(AsRawFd::as_raw_fd);
     let attend = |pid: i32, watch: &mut Watch<'_>| attend(plan, pid, watch);

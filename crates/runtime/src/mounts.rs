@@ -111,13 +111,11 @@ pub struct MountPlan {
     pub place: Place,
 }
 
-/// A place in the container, with its ancestors spelled out so that the child can make them.
+/// A place in the container.
 #[derive(Debug)]
 pub struct Place {
     /// Absolute and normalised.
     pub path: CString,
-    /// `/a`, `/a/b`, … up to and without the path itself.
-    pub ancestors: Vec<CString>,
     /// The place is a file.
     pub is_file: bool,
     /// No symbolic link anywhere on the way: /proc, /sys and /dev.
@@ -135,19 +133,14 @@ impl Place {
                 Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
             }
         }
-        let mut prefixes = Vec::with_capacity(parts.len() + 1);
-        let mut prefix = Vec::new();
-        for part in &parts {
-            prefix.push(b'/');
-            prefix.extend_from_slice(part.as_encoded_bytes());
-            prefixes.push(c_string(prefix.clone(), "a mount's destination")?);
-        }
-        let Some(last) = prefixes.pop() else {
+        if parts.is_empty() {
             return Err(Error::new("cannot mount over the container's root `/`")
                 .hint("the root is chosen with ROOTFS; give a folder below it"));
-        };
+        }
+        let path = parts.iter().flat_map(|part| [b"/", part.as_encoded_bytes()].concat());
+        let path = c_string(path.collect::<Vec<u8>>(), "a mount's destination")?;
         let no_links = parts.first().is_some_and(|p| ["proc", "sys", "dev"].iter().any(|k| p == k));
-        Ok(Place { path: last, ancestors: prefixes, is_file, no_links })
+        Ok(Place { path, is_file, no_links })
     }
 
     /// CHILD: lays a detached mount here and closes it.
@@ -163,22 +156,8 @@ impl Place {
     /// Opens the place with `O_PATH`, making what is missing.
     fn open(&self) -> Sys<RawFd> {
         match self.open_existing(0) {
-            Err(fault) if fault.errno == Errno::ENOENT => {}
-            result => return result,
-        }
-        let parent = self.open_parent()?;
-        let name = self.name();
-        let made = if self.is_file {
-            sys::mknodat(parent, name, libc::S_IFREG | 0o644, 0)
-        } else {
-            sys::mkdirat(parent, name, 0o755)
-        };
-        sys::close(parent);
-        tolerate(made, Errno::EEXIST)?;
-        match self.open_existing(0) {
-            // A link that leads nowhere, as /etc/resolv.conf often is: mounted on the link itself.
-            Err(fault) if fault.errno == Errno::ENOENT && self.is_file => {
-                self.open_existing(libc::O_NOFOLLOW)
+            Err(fault) if fault.errno == Errno::ENOENT => {
+                self.walk(self.path.to_bytes(), self.is_file)
             }
             result => result,
         }
@@ -186,21 +165,13 @@ impl Place {
 
     /// CHILD: the folder it lies in, made where it is missing.
     pub fn open_parent(&self) -> Sys<RawFd> {
-        // One component after the other, each made below an open folder: nothing that is swapped on the
-        // way, and no magic link, is ever followed while something is made (CVE-2024-45310).
-        let mut parent = sys::openat2(AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0, 0)?;
-        for path in &self.ancestors {
-            let folder = match self.open_path(path, libc::O_DIRECTORY) {
-                Err(fault) if fault.errno == Errno::ENOENT => {
-                    tolerate(sys::mkdirat(parent, last_component(path), 0o755), Errno::EEXIST)?;
-                    self.open_path(path, libc::O_DIRECTORY)?
-                }
-                result => result?,
-            };
-            sys::close(parent);
-            parent = folder;
-        }
-        Ok(parent)
+        let path = self.path.to_bytes();
+        self.walk(&path[..path.len() - self.name().count_bytes()], false)
+    }
+
+    fn walk(&self, path: &[u8], is_file: bool) -> Sys<RawFd> {
+        let root = sys::openat2(AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0, 0)?;
+        walk(root, path, is_file, self.resolve(), LINKS)
     }
 
     /// What stands behind the last `/`.
@@ -210,16 +181,63 @@ impl Place {
 
     fn open_existing(&self, flags: c_int) -> Sys<RawFd> {
         let directory = if self.is_file { 0 } else { libc::O_DIRECTORY };
-        self.open_path(&self.path, directory | flags)
+        let flags = libc::O_PATH | directory | flags;
+        sys::openat2(AT_FDCWD, &self.path, flags, 0, self.resolve())
     }
 
-    fn open_path(&self, path: &CStr, flags: c_int) -> Sys<RawFd> {
-        let mut resolve = libc::RESOLVE_NO_MAGICLINKS;
-        if self.no_links {
-            resolve |= libc::RESOLVE_NO_SYMLINKS;
-        }
-        sys::openat2(AT_FDCWD, path, libc::O_PATH | flags, 0, resolve)
+    fn resolve(&self) -> u64 {
+        let no_links = if self.no_links { libc::RESOLVE_NO_SYMLINKS } else { 0 };
+        libc::RESOLVE_NO_MAGICLINKS | no_links
     }
+}
+
+/// The most links to what is not there that are followed one after the other.
+const LINKS: u8 = 8;
+
+/// CHILD: goes along `path` from the folder `from`, which it closes, and makes what is missing, also where a link
+/// leads. One component after the other, each made below an open folder: nothing that is swapped on the way, and no
+/// magic link, is ever followed while something is made (CVE-2024-45310).
+fn walk(from: RawFd, path: &[u8], is_file: bool, resolve: u64, links: u8) -> Sys<RawFd> {
+    let mut folder = from;
+    if path.starts_with(b"/") {
+        let root = sys::openat2(AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0, 0);
+        sys::close(std::mem::replace(&mut folder, root?));
+    }
+    let mut parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).peekable();
+    while let Some(part) = parts.next() {
+        let is_file = is_file && parts.peek().is_none();
+        let mut name = [0_u8; 256];
+        let Some(room) = name.get_mut(..part.len()).filter(|room| room.len() < 256) else {
+            return Err(Fault::new("openat2", Errno::ENAMETOOLONG));
+        };
+        room.copy_from_slice(part);
+        let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
+        let flags = libc::O_PATH | if is_file { 0 } else { libc::O_DIRECTORY };
+        let open = || sys::openat2(folder, name, flags, 0, resolve);
+        let next = match open() {
+            Err(fault) if fault.errno == Errno::ENOENT => {
+                let made = if is_file {
+                    sys::mknodat(folder, name, libc::S_IFREG | 0o644, 0)
+                } else {
+                    sys::mkdirat(folder, name, 0o755)
+                };
+                tolerate(made, Errno::EEXIST)?;
+                match open() {
+                    // A link that leads nowhere, as /etc/resolv.conf often is.
+                    Err(fault) if fault.errno == Errno::ENOENT && links > 0 => {
+                        let mut target = [0_u8; libc::PATH_MAX as usize];
+                        let target = sys::readlinkat(folder, name, &mut target)?;
+                        folder = walk(folder, target.to_bytes(), is_file, resolve, links - 1)?;
+                        continue;
+                    }
+                    result => result,
+                }
+            }
+            result => result,
+        };
+        sys::close(std::mem::replace(&mut folder, next?));
+    }
+    Ok(folder)
 }
 
 /// What stands behind the last `/`.
@@ -628,7 +646,8 @@ impl MountPlan {
             return done;
         }
         // One that does not exist yet has nothing to say.
-        let place = if self.copies_up || self.keeps_mode { self.place.open_existing(0).ok() } else { None };
+        let place =
+            if self.copies_up || self.keeps_mode { self.place.open_existing(0).ok() } else { None };
         let mount = match &self.source {
             Source::Fresh { fstype, options } if self.keeps_mode => {
                 let stat = place.map(sys::fstat).transpose()?;
@@ -739,10 +758,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_knows_its_ancestors_and_stays_inside() {
+    fn a_place_stays_inside() {
         let place = Place::new(Path::new("/a/../../b/./c"), false).unwrap();
         assert_eq!(place.path.as_c_str(), c"/b/c");
-        assert_eq!(place.ancestors, [c"/b".to_owned()]);
         assert!(!place.no_links);
         assert!(Place::new(Path::new("dev/pts"), false).unwrap().no_links);
         assert!(Place::new(Path::new("/a/.."), false).is_err());

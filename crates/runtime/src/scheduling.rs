@@ -64,7 +64,18 @@ pub fn plan(process: &Process, linux: Option<&Linux>) -> Result<Vec<Habit>> {
     }
     if let Some(policy) = linux.and_then(|linux| linux.memory_policy().as_ref()) {
         let nodes = policy.nodes().as_deref().unwrap_or_default();
-        habits.push(Habit::Memory(memory_mode(policy), set("linux.memoryPolicy.nodes", nodes)?));
+        let nodes = set("invalid memory policy nodes: linux.memoryPolicy.nodes", nodes)?;
+        let takes_none = matches!(
+            policy.mode(),
+            MemoryPolicyModeType::MpolDefault | MemoryPolicyModeType::MpolLocal
+        );
+        let count = (0..NumberSet::END).filter(|number| nodes.has(*number)).count();
+        if takes_none && count > 0 {
+            return Err(Error::new(format!(
+                "config.json: linux.memoryPolicy: this mode requires 0 nodes but got {count}"
+            )));
+        }
+        habits.push(Habit::Memory(memory_mode(policy), nodes));
     }
     if let Some(personality) = linux.and_then(|linux| linux.personality().as_ref()) {
         habits.push(Habit::Personality(match personality.domain() {

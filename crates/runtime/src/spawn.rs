@@ -149,7 +149,8 @@ fn give_birth(plan: &Plan, watch: &mut Watch<'_>) -> Result<Running> {
             Err(fault) => Err(describe::clone_failed(plan, fault)),
         }
     })?;
-    tracing::debug!(pid, flags = ?clone_names(plan.clone_flags), "cloned");
+    // Here and below runc's names of the moments are in it too: who reads its log finds his way in ours.
+    tracing::debug!(pid, flags = ?clone_names(plan.clone_flags), "nsexec container setup: cloned");
     let child = if direct { Child::Ours { pid, pidfd } } else { Child::OfMiddle(pid) };
     // Meanwhile the child is at work, as far as it can come without ids.
     let prepare = |pid: i32, watch: &mut Watch<'_>| {
@@ -346,6 +347,10 @@ impl Parents {
                 }
                 // The gate: all that had to be written down has been, so it may become its program.
                 if ready && !std::mem::replace(&mut is_open, true) {
+                    tracing::debug!(
+                        pid,
+                        "child process in init(): it has done all but the last step"
+                    );
                     word();
                 }
                 Ok(())
@@ -363,7 +368,11 @@ impl Parents {
             return Err(failure.or(own_failure).unwrap_or_else(gone));
         };
         if failure.is_none() && own_failure.is_none() && ready {
-            tracing::debug!(pid, console = console.is_some(), "the program runs");
+            let moment = match subject {
+                Subject::Container(_) => "init: closing the pipe to signal completion",
+                Subject::Join(_) => "setns_init: about to exec",
+            };
+            tracing::debug!(pid, console = console.is_some(), "{moment}");
             return Ok(Running { pid, pidfd, console });
         }
         let is_filtered = subject.process().seccomp.is_some();

@@ -7,7 +7,10 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxMemory, LinuxNamespaceType, LinuxResources, Process, Spec};
+use oci_spec::runtime::{
+    LinuxMemory, LinuxNamespaceType, LinuxResources, MemoryPolicyFlagType, MemoryPolicyModeType,
+    Process, Spec,
+};
 use serde_json::Value;
 
 use crate::capabilities;
@@ -48,7 +51,25 @@ pub fn read(text: &[u8]) -> serde_json::Result<Spec> {
     {
         resources.remove("pids");
     }
+    if let Some(policy) = config.pointer("/linux/memoryPolicy").filter(|policy| !policy.is_null()) {
+        check_memory_policy(policy)?;
+    }
     serde_json::from_value(config)
+}
+
+/// Says of which field it is that a word is not known.
+fn check_memory_policy(policy: &Value) -> serde_json::Result<()> {
+    let wrong = |what: &str, value: &Value, error: serde_json::Error| {
+        serde::de::Error::custom(format!("invalid memory policy {what} {value}: {error}"))
+    };
+    let mode = &policy["mode"];
+    serde_json::from_value::<MemoryPolicyModeType>(mode.clone())
+        .map_err(|e| wrong("mode", mode, e))?;
+    for flag in policy["flags"].as_array().into_iter().flatten() {
+        serde_json::from_value::<MemoryPolicyFlagType>(flag.clone())
+            .map_err(|error| wrong("flag", flag, error))?;
+    }
+    Ok(())
 }
 
 /// Reads the text of a process alone, as `exec` gets it from engines.

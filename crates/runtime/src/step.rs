@@ -202,7 +202,7 @@ steps! {
         "set how the kernel runs it"
         "Its scheduler, its turn at the disk, the memory it is given and the machine it sees. Before the ids change, since a better place than the caller's needs privilege."
         "sched_setattr(2), ioprio_set(2), set_mempolicy(2), personality(2)"
-        [EPERM => "a better place than the caller's needs CAP_SYS_NICE; a real-time one also a cgroup with real-time left to give", EINVAL => "the kernel refuses these values, or one that belongs to another policy", EBUSY => "the processors have no such time left"]
+        [EPERM => "a better place than the caller's needs CAP_SYS_NICE; a real-time one also a cgroup with real-time left to give; with SCHED_DEADLINE a process scheduler can't be used together with AllowedCPUs, linux.resources.cpu.cpus", EINVAL => "the kernel refuses these values, or one that belongs to another policy", EBUSY => "the processors have no such time left"]
     Rlimits "rlimits" Child
         "set resource limits of the process"
         "Before the ids change, since raising a hard limit needs privilege."

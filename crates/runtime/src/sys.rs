@@ -464,6 +464,11 @@ impl NumberSet {
         self.0[number / 64] |= 1 << (number % 64);
     }
 
+    /// The first 64 as bits.
+    pub fn first(&self) -> u64 {
+        self.0[0]
+    }
+
     /// Is it in the set?
     pub fn has(&self, number: usize) -> bool {
         self.0[number / 64] & (1 << (number % 64)) != 0

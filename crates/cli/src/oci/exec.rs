@@ -8,9 +8,7 @@ use minibox_runtime::{Choices, Error, Result, join, spec};
 use oci_spec::runtime as oci;
 
 use super::args::ExecArgs;
-use super::create::{
-    absolute, check_console, check_preserved, console_size, has_bare_newlines,
-};
+use super::create::{absolute, check_console, check_preserved, console_size, has_bare_newlines};
 use crate::supervise::{self, Streams};
 use crate::terminal;
 
@@ -35,8 +33,7 @@ pub(super) fn exec(root: &Path, args: &ExecArgs) -> Result<u8> {
     let own_size = if args.detach { None } else { terminal::size() };
     let size = has_terminal.then(|| console_size(&process).or(own_size).unwrap_or((0, 0)));
     let bare_newlines = has_bare_newlines(args.detach);
-    let choices =
-        Choices { preserve_fds: args.preserve_fds, bare_newlines, ..Choices::default() };
+    let choices = Choices { preserve_fds: args.preserve_fds, bare_newlines, ..Choices::default() };
     let plan = container.join(process, &args.cgroup, size, choices)?;
     let signals = if args.detach { None } else { Some(supervise::catch_signals(true)?) };
     let fail_at = crate::trial::fail_at()?;

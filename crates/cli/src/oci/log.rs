@@ -24,10 +24,12 @@ pub(super) enum Format {
 impl Format {
     /// One line, without its end.
     pub(super) fn line(self, level: &str, text: &str) -> String {
-        let (text, time) = (output::on_one_line(text), humantime::format_rfc3339_seconds(SystemTime::now()));
+        let (text, time) =
+            (output::on_one_line(text), humantime::format_rfc3339_seconds(SystemTime::now()));
         match self {
             Format::Json => {
-                serde_json::json!({"level": level, "msg": text, "time": time.to_string()}).to_string()
+                serde_json::json!({"level": level, "msg": text, "time": time.to_string()})
+                    .to_string()
             }
             Format::Text => format!("time=\"{time}\" level={level} msg={text:?}"),
         }

@@ -39,7 +39,9 @@ pub(crate) fn main() -> ExitCode {
             let text = error.render().to_string();
             let line = match error.get(clap::error::ContextKind::InvalidSubcommand) {
                 Some(verb) => format!("No help topic for '{verb}': there is no such command"),
-                None => text.lines().next().unwrap_or_default().trim_start_matches("error: ").into(),
+                None => {
+                    text.lines().next().unwrap_or_default().trim_start_matches("error: ").into()
+                }
             };
             return fail(None, log::Format::Text, &Error::new(line), 1);
         }

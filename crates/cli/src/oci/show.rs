@@ -143,7 +143,8 @@ pub(super) fn write_spec(args: &SpecArgs) -> Result<u8> {
     }
     // On version 1 engines do without, as runc's does: what is mounted shows the container's own cgroup alone.
     if !Layout::detect().is_unified()
-        && let Some(namespaces) = spec.linux_mut().as_mut().and_then(|l| l.namespaces_mut().as_mut())
+        && let Some(namespaces) =
+            spec.linux_mut().as_mut().and_then(|l| l.namespaces_mut().as_mut())
     {
         namespaces.retain(|namespace| namespace.typ() != oci::LinuxNamespaceType::Cgroup);
     }

@@ -81,7 +81,8 @@ impl Layout {
     /// them has no controllers and still tells who belongs together.
     pub fn hierarchies(&self) -> Vec<Hierarchy> {
         let unified = self.v2.iter();
-        let unified = unified.map(|mount| Hierarchy { mount: mount.clone(), controllers: Vec::new() });
+        let unified =
+            unified.map(|mount| Hierarchy { mount: mount.clone(), controllers: Vec::new() });
         self.v1.iter().cloned().chain(unified).collect()
     }
 }
@@ -186,9 +187,10 @@ impl Cgroup {
     pub fn below(mut self, asked: &[String]) -> Result<Cgroup> {
         for word in asked {
             let wrong = |what: &str| Error::new(format!("--cgroup {word}: {what}"));
-            let (names, path) = word.split_once(':').map_or((None, word.as_str()), |(names, path)| {
-                (Some(names.split(',').collect::<Vec<_>>()), path)
-            });
+            let (names, path) =
+                word.split_once(':').map_or((None, word.as_str()), |(names, path)| {
+                    (Some(names.split(',').collect::<Vec<_>>()), path)
+                });
             if path.split('/').any(|part| part == "..") {
                 return Err(wrong("bad sub cgroup path: it leads out of the container's cgroup"));
             }
@@ -196,8 +198,8 @@ impl Cgroup {
                 hierarchy.controllers.iter().any(|c| c.strip_prefix("name=").unwrap_or(c) == name)
             };
             let mut unknown = names.iter().flatten();
-            if let Some(name) =
-                unknown.find(|name| !self.folders.iter().any(|(hierarchy, _)| is_one(hierarchy, name)))
+            if let Some(name) = unknown
+                .find(|name| !self.folders.iter().any(|(hierarchy, _)| is_one(hierarchy, name)))
             {
                 return Err(wrong(&format!("unknown controller {name}")));
             }

@@ -402,7 +402,7 @@ fn set(value: Option<i64>) -> Option<i64> {
 /// What only the other version of cgroups has.
 fn only(field: &str, version: u8) -> Error {
     Error::new(format!(
-        "config.json: linux.resources.{field} exists with version {version} of cgroups alone, which this machine does not use"
+        "config.json: invalid configuration: linux.resources.{field} exists with version {version} of cgroups alone, which this machine does not use"
     ))
 }
 
