@@ -109,13 +109,14 @@ impl CapabilitiesPlan {
             let over = *set & !most;
             for number in (0..=63).filter(|number| over & (1 << number) != 0) {
                 let capability = self::name(number).unwrap_or_default();
-                match name {
-                    "ambient" => tracing::warn!(
+                if name == "ambient" {
+                    tracing::warn!(
                         "can't raise ambient capability {capability}: it is not permitted and inheritable as well"
-                    ),
-                    _ => tracing::warn!(
+                    );
+                } else {
+                    tracing::warn!(
                         "{capability} is left out of the {name} set: it cannot be granted"
-                    ),
+                    );
                 }
             }
             *set &= most;

@@ -119,7 +119,9 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
         let number = plan.readonly_paths.len() + index;
         line.at(Step::HidePaths, number, || mask_path(path, &mut empty))?;
     }
-    empty.map(sys::close);
+    if let Some(empty) = empty {
+        sys::close(empty);
+    }
     for (index, (path, change)) in plan.at_last.iter().enumerate() {
         line.at(Step::ReadonlyRoot, index, || sys::mount_setattr(AT_FDCWD, path, false, *change))?;
     }

@@ -383,8 +383,8 @@ fn of_process(path: &Path) -> Result<Option<Source>> {
 }
 
 /// Decides one mount of config.json. `root` is the folder that the container has as its root, where it has one as it
-/// is: what is said of paths below that folder is meant of the container's, earlier mounts included. With `in_userns` the host's folders are opened here, since root in there may not
-/// reach them.
+/// is: what is said of paths below that folder is meant of the container's, earlier mounts included. With `in_userns` the host's folders are opened here, since root
+/// in there may not reach them.
 pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<MountPlan> {
     let destination = mount.destination();
     let inside = |path: &'_ Path| {
@@ -429,8 +429,6 @@ pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<Mount
     if bind && !remount && change.propagation == 0 && below.propagation == 0 {
         below.propagation = libc::MS_PRIVATE;
     }
-    let is_named = bind && !remount && (change.set | change.clear) != 0;
-    let mut unnamed = if is_named { ATTRIBUTES & !change.set } else { 0 };
     let made = |source, is_file, unnamed| -> Result<MountPlan> {
         let place = Place::new(destination, is_file)?;
         Ok(MountPlan { source, change, unnamed, below, copies_up, keeps_mode, place })
@@ -439,7 +437,7 @@ pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<Mount
         return made(Source::Place, false, 0);
     }
     let source = mount.source().as_deref();
-    if bind && !remount {
+    if bind {
         // A filesystem's own options, of which its mount knows nothing, are mount(2)'s to ignore too.
         let is_ignored = |word: &&str| OF_FILESYSTEMS.contains(word) || word.contains('=');
         if let Some(word) = data.iter().find(|word| !is_ignored(word)) {
@@ -447,6 +445,8 @@ pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<Mount
                 .hint("known: ro rw nosuid nodev noexec noatime relatime bind rbind private slave shared …"));
         }
         let path = source.ok_or_else(|| Error::new(named("a bind needs a source")))?;
+        let is_named = change.set | change.clear != 0;
+        let unnamed = if is_named { ATTRIBUTES & !change.set } else { 0 };
         if let Some(source) = of_process(path)? {
             return made(source, false, unnamed);
         }
@@ -456,48 +456,50 @@ pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<Mount
             let path = c_string(path.into_os_string().into_encoded_bytes(), "a mount's source")?;
             return made(Source::Inside { path, recursive }, is_file, unnamed);
         }
-        let exists = path.exists();
+        let is_shared = change.propagation.max(below.propagation) == libc::MS_SHARED;
+        let is_opened = path.exists() && (in_userns || is_shared) && !needs_user_namespace();
         let path = c_string(path.as_os_str().as_encoded_bytes(), "a mount's source")?;
-        let source = if mapped {
+        if mapped {
             let opened = MappedMount::open(path, recursive)?;
-            Source::Mapped(MappedMount { maps_below, map, ..opened })
-        } else if exists
-            && (in_userns || change.propagation.max(below.propagation) == libc::MS_SHARED)
-            && !needs_user_namespace()
-        {
-            let opened = MappedMount::open(path, recursive)?;
-            if in_userns {
-                // As locked as if the container had taken it itself.
-                unnamed = 0;
-                let locked = attributes_of(&opened.mount)? & change.clear;
-                if locked != 0 {
-                    return Err(Error::new(named("its source is mounted with flags that a user namespace may not take away: operation not permitted"))
-                        .hint("leave rw, suid, dev, exec and atime out"));
-                }
-            }
-            Source::Opened(opened)
-        } else {
-            Source::Bind { path, recursive }
-        };
-        return made(source, is_file, unnamed);
+            let opened = MappedMount { maps_below, map, ..opened };
+            return made(Source::Mapped(opened), is_file, unnamed);
+        }
+        if !is_opened {
+            return made(Source::Bind { path, recursive }, is_file, unnamed);
+        }
+        let opened = MappedMount::open(path, recursive)?;
+        // As locked as if the container had taken it itself.
+        if in_userns && attributes_of(&opened.mount)? & change.clear != 0 {
+            let what = "its source has mount flags that a user namespace may not take away: operation not permitted";
+            return Err(Error::new(named(what)).hint("leave rw, suid, dev, exec and atime out"));
+        }
+        let unlocked = if in_userns { libc::MOUNT_ATTR_NOSYMFOLLOW } else { ATTRIBUTES };
+        return made(Source::Opened(opened), is_file, unnamed & unlocked);
     }
     if mapped {
         return Err(Error::new(named("only a bind can map ids")));
     }
     let fstype = mount.typ().as_deref().ok_or_else(|| Error::new(named("it has no type")))?;
+    let fstype = c_string(fstype, "a filesystem type")?;
+    made(Source::Fresh { fstype, options: fsconfig_options(source, &data)? }, false, 0)
+}
+
+/// Pairs for fsconfig(2).
+fn fsconfig_options(
+    source: Option<&Path>,
+    words: &[&str],
+) -> Result<Vec<(CString, Option<CString>)>> {
     let mut options = Vec::new();
     if let Some(source) = source {
-        options.push((
-            c"source".to_owned(),
-            Some(c_string(source.as_os_str().as_encoded_bytes(), "a source")?),
-        ));
+        let source = c_string(source.as_os_str().as_encoded_bytes(), "a source")?;
+        options.push((c"source".to_owned(), Some(source)));
     }
-    for word in data {
-        let (key, value) = word.split_once('=').map_or((word, None), |(k, v)| (k, Some(v)));
+    for word in words {
+        let (key, value) = word.split_once('=').map_or((*word, None), |(k, v)| (k, Some(v)));
         let value = value.map(|v| c_string(v, "a mount option")).transpose()?;
         options.push((c_string(key, "a mount option")?, value));
     }
-    made(Source::Fresh { fstype: c_string(fstype, "a filesystem type")?, options }, false, 0)
+    Ok(options)
 }
 
 impl MountPlan {

@@ -347,10 +347,6 @@ impl Parents {
                 }
                 // The gate: all that had to be written down has been, so it may become its program.
                 if ready && !std::mem::replace(&mut is_open, true) {
-                    tracing::debug!(
-                        pid,
-                        "child process in init(): it has done all but the last step"
-                    );
                     word();
                 }
                 Ok(())
@@ -368,16 +364,21 @@ impl Parents {
             return Err(failure.or(own_failure).unwrap_or_else(gone));
         };
         if failure.is_none() && own_failure.is_none() && ready {
-            let moment = match subject {
-                Subject::Container(_) => "init: closing the pipe to signal completion",
-                Subject::Join(_) => "setns_init: about to exec",
-            };
-            tracing::debug!(pid, console = console.is_some(), "{moment}");
+            log_end(subject, pid, console.is_some());
             return Ok(Running { pid, pidfd, console });
         }
         let is_filtered = subject.process().seccomp.is_some();
         Err(why_nothing_began(pid, is_filtered, failure, own_failure))
     }
+}
+
+/// In runc's words too: its last two steps.
+fn log_end(subject: Subject<'_>, pid: i32, console: bool) {
+    let last = match subject {
+        Subject::Container(_) => "init: closing the pipe to signal completion",
+        Subject::Join(_) => "setns_init: about to exec",
+    };
+    tracing::debug!(pid, console, "child process in init() has done all it can; {last}");
 }
 
 /// It has closed its line without becoming anything: it ends, and no zombie may stay.
