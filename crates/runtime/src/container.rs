@@ -581,11 +581,7 @@ impl Container {
         let hooks = self.spec.hooks().as_ref().filter(|_| had_process);
         let list = hooks.and_then(|hooks| hooks.poststop().as_ref());
         let state = self.state(Status::Stopped);
-        // What a hook leaves undone is nothing of the container's, and must not keep it.
-        let warned = Hooks { point: "poststop", list, state: &state }.run(&self.record.bundle);
-        if let Err(error) = warned {
-            tracing::warn!("{error}");
-        }
+        Hooks { point: "poststop", list, state: &state }.run(&self.record.bundle)?;
         remove_folder(&self.folder)
     }
 }

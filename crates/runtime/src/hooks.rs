@@ -43,7 +43,8 @@ pub struct Hooks<'a> {
 }
 
 impl Hooks<'_> {
-    /// Runs them in the caller's own namespaces, in `folder`, one after the other up to the first that fails.
+    /// Runs them in the caller's own namespaces, in `folder`, one after the other up to the first that fails;
+    /// of a poststop hook a failure is a warning.
     pub fn run(self, folder: &Path) -> Result<()> {
         self.each(|hook, [stdin, stdout, stderr]| {
             let args = hook.args().as_deref().unwrap_or_default();
@@ -89,7 +90,11 @@ impl Hooks<'_> {
                 let what = format!("error running {point} hook #{number}: {path}: {}", error.what);
                 Error { what, ..error }
             };
-            self.one(hook, &start).map_err(failed)?;
+            match self.one(hook, &start).map_err(failed) {
+                // What such a hook leaves undone is nothing of the container's, and must not keep it, nor the others.
+                Err(error) if self.point == "poststop" => tracing::warn!("{error}"),
+                result => result?,
+            }
         }
         Ok(())
     }
@@ -172,7 +177,7 @@ mod tests {
 
     fn run(json: &str) -> Result<()> {
         let list: Vec<Hook> = serde_json::from_str(json).unwrap();
-        Hooks { point: "poststop", list: Some(&list), state: b"{\"id\":\"x\"}" }.run(Path::new("/"))
+        Hooks { point: "poststart", list: Some(&list), state: b"{\"id\":\"x\"}" }.run(Path::new("/"))
     }
 
     #[test]
@@ -194,7 +199,7 @@ mod tests {
             r#"[{"path":"/bin/true"},{"path":"/bin/sh","args":["s","-c","echo no >&2; exit 3"]},{"path":"/bin/nothing"}]"#,
         );
         let error = error.unwrap_err().to_string();
-        assert_eq!(error, "error running poststop hook #1: /bin/sh: exit status 3: no");
+        assert_eq!(error, "error running poststart hook #1: /bin/sh: exit status 3: no");
         assert!(run(r#"[{"path":"/bin/nothing"}]"#).is_err());
         assert!(run(r#"[{"path":"bin/true"}]"#).is_err());
     }

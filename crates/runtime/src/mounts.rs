@@ -277,10 +277,6 @@ const ATTRIBUTES: u64 = libc::MOUNT_ATTR_RDONLY
 /// itself, and on all below it.
 fn attribute(word: &str) -> Option<(MountChange, MountChange)> {
     let none = MountChange::default();
-    // They take a word back that config.json does not have; the source's own stays. Not so where all mounts change.
-    if matches!(word, "atime" | "nostrictatime") {
-        return Some((none, none));
-    }
     if let Some(change) = attribute_of_one(word) {
         return Some((change, none));
     }
@@ -420,6 +416,14 @@ pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<Mount
             },
         }
     }
+    // It takes a word back, which a bind's config.json does not have: mount(2) leaves the source's own.
+    let is_new_bind = bind && !remount;
+    if is_new_bind && change.set & ATIME_FIELD == libc::MOUNT_ATTR_RELATIME {
+        let says = |word: &str| mount.options().iter().flatten().any(|given| given == word);
+        if !says("relatime") {
+            change.clear &= !ATIME_FIELD;
+        }
+    }
     let is_tmpfs = !bind && mount.typ().as_deref() == Some("tmpfs");
     if copies_up && !is_tmpfs {
         return Err(Error::new(named("tmpcopyup is for tmpfs alone")));
@@ -438,9 +442,7 @@ pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<Mount
     }
     let source = mount.source().as_deref();
     if bind {
-        // A filesystem's own options, of which its mount knows nothing, are mount(2)'s to ignore too.
-        let is_ignored = |word: &&str| OF_FILESYSTEMS.contains(word) || word.contains('=');
-        if let Some(word) = data.iter().find(|word| !is_ignored(word)) {
+        if let Some(word) = data.iter().find(|word| !OF_FILESYSTEMS.contains(word)) {
             return Err(Error::new(named(&format!("unknown option {word:?} for a bind")))
                 .hint("known: ro rw nosuid nodev noexec noatime relatime bind rbind private slave shared …"));
         }
