@@ -617,14 +617,18 @@ fn a_hook_that_fails_ends_the_container() {
         for point in ["prestart", "createRuntime", "createContainer"] {
             engine.config(|config| config["hooks"] = json!({point: fails, "poststop": stop}));
             let ran = engine.create(&id);
-            ran.code(1).says(&format!("error running {point} hook #0: /bin/sh: exit status 4: why"));
+            ran.code(1)
+                .says(&format!("error running {point} hook #0: /bin/sh: exit status 4: why"));
             assert!(engine.states().is_empty(), "{point}");
             fs::remove_file(&note).expect("poststop was called");
         }
         for point in ["startContainer", "poststart"] {
             engine.config(|config| config["hooks"] = json!({point: fails, "poststop": stop}));
             engine.create(&id).ok();
-            engine.call(&["start", &id]).code(1).says(&format!("{point} hook #0: /bin/sh: exit status 4: why"));
+            engine
+                .call(&["start", &id])
+                .code(1)
+                .says(&format!("{point} hook #0: /bin/sh: exit status 4: why"));
             engine.wait_for(&id, "stopped");
             engine.call(&["delete", &id]).ok();
             fs::remove_file(&note).expect("poststop was called");
@@ -916,5 +920,139 @@ fn without_a_cgroup_namespace_its_own_cgroup_is_all_it_sees() {
         } else {
             ran.ok();
         }
+    }
+}
+
+/// What runc's own suite asks of a runtime beside the specification, and engines get used to.
+#[test]
+fn a_program_gets_the_environment_and_the_home_of_its_user() {
+    for engine in Engine::all() {
+        let id = engine.id("c");
+        engine.config(|config| {
+            config["process"]["env"] = json!(["HOME=", "A=1", "PATH=/bin", "A=2"])
+        });
+        engine.program(&["sh", "-c", "env; sleep 1000"]);
+        engine.config(|config| config["process"]["args"] = json!(["env"]));
+        let ran = engine.call(&["run", "-b", "bundle", &id]);
+        let mut lines: Vec<&str> = ran.ok().lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["A=2", "HOME=/root", "PATH=/bin"]);
+        if engine.sandbox.caller == Caller::Root {
+            let id = engine.running("d", &["sleep", "1000"]);
+            let home = engine.call(&["exec", "-u", "4711", &id, "sh", "-c", "echo $HOME"]);
+            assert_eq!(home.ok(), "/");
+            engine.call(&["delete", "--force", &id]).ok();
+        }
+    }
+}
+
+#[test]
+fn a_terminal_that_nobody_sees_ends_lines_as_the_program_does() {
+    for engine in Engine::all() {
+        let id = engine.id("c");
+        engine.config(|config| config["process"]["terminal"] = json!(true));
+        engine.program(&["printf", "one\\ntwo\\n"]);
+        assert_eq!(engine.call(&["run", "-b", "bundle", &id]).ok(), "one\ntwo");
+    }
+}
+
+#[test]
+fn warnings_and_steps_go_where_the_log_goes() {
+    for engine in Engine::all() {
+        let (id, log) = (engine.id("c"), engine.sandbox.folder("notes").join("log"));
+        engine.program(&["true"]);
+        let log = log.to_str().expect("a path");
+        let ran = engine.call(&[
+            "--debug",
+            "--log",
+            log,
+            "--log-format",
+            "json",
+            "run",
+            "-b",
+            "bundle",
+            &id,
+        ]);
+        ran.ok();
+        assert!(!ran.stderr.contains("level"), "{}", ran.stderr);
+        let text = fs::read_to_string(log).expect("the log");
+        for line in text.lines() {
+            let line: Value = serde_json::from_str(line).expect("an object");
+            assert!(line["level"] == "debug" || line["level"] == "warning", "{line}");
+        }
+        assert!(text.contains("child process in init()"), "{text}");
+    }
+}
+
+#[test]
+fn a_container_waits_in_no_frozen_cgroup_and_dies_at_its_gate() {
+    for engine in Engine::all() {
+        let id = engine.id("c");
+        engine.program(&["sleep", "1000"]);
+        engine.create(&id).ok();
+        engine.call(&["kill", &id, "0"]).ok();
+        engine.call(&["kill", &id, "TERM"]).ok();
+        engine.wait_for(&id, "stopped");
+        assert_eq!(engine.call(&["ps", "-f", "json", &id]).ok().trim(), "[]");
+        engine.call(&["kill", &id, "0"]).code(1).says("container not running");
+        engine.call(&["delete", &id]).ok();
+        let folder = Path::new("/sys/fs/cgroup/freezer");
+        if engine.sandbox.caller != Caller::Root || !folder.exists() {
+            continue;
+        }
+        let frozen = folder.join(engine.id("frozen"));
+        fs::create_dir(&frozen).expect("a cgroup");
+        fs::write(frozen.join("freezer.state"), "FROZEN").expect("freeze");
+        engine.config(|config| config["linux"]["cgroupsPath"] = json!(engine.id("frozen")));
+        let ran = engine.create(&id);
+        fs::remove_dir(&frozen).expect("rmdir");
+        ran.code(1).says("container's cgroup unexpectedly frozen");
+    }
+}
+
+#[test]
+fn exec_joins_the_cgroups_it_names() {
+    let engine = Engine::new(Caller::Root);
+    let id = engine.running("c", &["sleep", "1000"]);
+    for (asked, said) in [
+        ("..", "bad sub cgroup path"),
+        ("nowhere", "adding pid to it: no such file or directory"),
+        ("what:/", "unknown controller what"),
+    ] {
+        engine.call(&["exec", "--cgroup", asked, &id, "true"]).code(255).says(said);
+    }
+    let own = Path::new("/sys/fs/cgroup/pids").join(&id);
+    if own.exists() {
+        fs::create_dir(own.join("inner")).expect("a cgroup");
+        let ran = engine.call(&["exec", "--cgroup", "pids:inner", &id, "cat", "/proc/self/cgroup"]);
+        let inner: Vec<&str> = ran.ok().lines().filter(|line| line.ends_with("/inner")).collect();
+        assert!(matches!(&inner[..], [one] if one.contains(":pids:")), "{inner:?}");
+    }
+    engine.call(&["delete", "--force", &id]).ok();
+}
+
+#[test]
+fn mounts_come_in_order_and_lose_what_is_not_named() {
+    for engine in Engine::all() {
+        let id = engine.id("c");
+        let (rootfs, host) = (engine.sandbox.rootfs(), engine.sandbox.folder("host"));
+        fs::create_dir(host.join("below")).expect("a folder");
+        fs::write(host.join("below/file"), "found").expect("a file");
+        let inside = |path: &str| format!("{rootfs}{path}");
+        engine.config(|config| {
+            let mounts = config["mounts"].as_array_mut().expect("a list");
+            let bind = |from: &str, to: &str, word: &str| {
+                json!({"source": from, "destination": to, "options": ["rbind", word]})
+            };
+            mounts.push(bind(host.to_str().expect("a path"), "/mnt", "rprivate"));
+            mounts.push(bind(&inside("/mnt/below"), &inside("/opt"), "ro"));
+        });
+        engine.program(&[
+            "sh",
+            "-c",
+            "cat /opt/file; touch /opt/new 2> /dev/null || exit 0; exit 1",
+        ]);
+        let ran = engine.call(&["run", "-b", "bundle", &id]);
+        assert_eq!(ran.ok(), "found", "{}", ran.stderr);
     }
 }

@@ -177,7 +177,8 @@ mod tests {
 
     fn run(json: &str) -> Result<()> {
         let list: Vec<Hook> = serde_json::from_str(json).unwrap();
-        Hooks { point: "poststart", list: Some(&list), state: b"{\"id\":\"x\"}" }.run(Path::new("/"))
+        Hooks { point: "poststart", list: Some(&list), state: b"{\"id\":\"x\"}" }
+            .run(Path::new("/"))
     }
 
     #[test]
