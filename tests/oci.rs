@@ -929,7 +929,7 @@ fn a_program_gets_the_environment_and_the_home_of_its_user() {
     for engine in Engine::all() {
         let id = engine.id("c");
         engine.config(|config| {
-            config["process"]["env"] = json!(["HOME=", "A=1", "PATH=/bin", "A=2"])
+            config["process"]["env"] = json!(["HOME=", "A=1", "PATH=/bin", "A=2"]);
         });
         engine.program(&["sh", "-c", "env; sleep 1000"]);
         engine.config(|config| config["process"]["args"] = json!(["env"]));
