@@ -433,12 +433,7 @@ impl Container {
             if held.is_none() && !all {
                 return Err(not_running());
             }
-            for pid in cgroup.processes() {
-                // In between it may have ended.
-                if let Ok(pidfd) = sys::pidfd_open(pid) {
-                    let _ = sys::pidfd_send_signal(pidfd.as_raw_fd(), signal);
-                }
-            }
+            cgroup.signal(signal);
         } else {
             let (_, pidfd) = held.ok_or_else(not_running)?;
             match sys::pidfd_send_signal(pidfd.as_raw_fd(), signal) {
