@@ -12,7 +12,7 @@ export MINIBOX_COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
 unexport RUSTFLAGS # it would replace the flags above
 
 .PHONY: help demo build install uninstall deb rpm rootfs distro-rootfs \
-        test test-full conformance bench lint fmt docs check dist clean setup setup-test guard stage docs-same
+        test test-full test-guest conformance bench lint fmt docs check dist clean setup setup-test guard stage docs-same
 .DEFAULT_GOAL := help
 
 help: ## list the tasks
@@ -48,6 +48,9 @@ test: setup-test build guard rootfs ## run every test that you can run (sudo: mo
 
 test-full: export MINIBOX_TEST_FULL = 1
 test-full: test ## the same with the long sweeps
+
+test-guest: setup-test build guard rootfs ## only those that run in a guest machine: cgroup v2, systemd
+	@tests/guest/run
 
 conformance: build ## run another project's tests: SUITE=runc|runtime-tools DIR=its checkout (root)
 	@scripts/conformance "$(SUITE)" "$(DIR)"

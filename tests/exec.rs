@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use minibox_tests::{Beside, Caller, Sandbox, is_alive, wait_until};
+use minibox_tests::{Beside, Caller, Sandbox, is_alive, is_version_2, skip, wait_until};
 use nix::sys::signal::Signal;
 
 /// A sandbox with a running container `c`.
@@ -298,5 +298,23 @@ fn no_descriptor_leaks_into_a_container() {
             );
         }
         drop((running, joined));
+    }
+}
+
+/// As a systemd does, or an engine in a container: version 2 then has no place for it in the container's own.
+#[test]
+fn it_finds_a_place_where_the_program_has_divided_the_cgroup() {
+    const TEST: &str = "exec into a divided cgroup";
+    for caller in Caller::root_only(TEST) {
+        if !is_version_2() {
+            skip(TEST, "version 1 of cgroups has a place in each");
+            continue;
+        }
+        let sandbox = Sandbox::new(caller);
+        let divide = "cd /sys/fs/cgroup && mkdir first && echo 1 >first/cgroup.procs &&
+            echo +pids >cgroup.subtree_control && echo divided; exec sleep 1000";
+        let id = sandbox.start(&["--privileged"], &["sh", "-c", divide]);
+        wait_until("it has divided it", || !sandbox.call(&["logs", &id]).stdout.is_empty());
+        assert_eq!(sandbox.call(&["exec", &id, "cat", "/proc/self/cgroup"]).ok(), "0::/first");
     }
 }

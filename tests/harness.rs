@@ -570,7 +570,7 @@ impl Beside {
     /// Waits until `text` is on its standard output or error.
     #[track_caller]
     pub fn wait_for(&self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + patience();
         while !self.printed().iter().any(|printed| printed.contains(text)) {
             assert!(Instant::now() < deadline, "no {text:?} in {:?}", self.printed());
             std::thread::sleep(Duration::from_millis(2));
@@ -606,12 +606,18 @@ impl Drop for Beside {
     }
 }
 
-/// Waits until `condition` holds; fails the test where it does not within ten seconds.
+/// How long a test waits for what is to happen, by MINIBOX_TEST_PATIENCE in seconds: in the guest all is slow.
+pub fn patience() -> Duration {
+    let seconds = std::env::var("MINIBOX_TEST_PATIENCE").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(10))
+}
+
+/// Waits until `condition` holds; fails the test where it does not within [`patience`].
 #[track_caller]
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + patience();
     while !condition() {
-        assert!(Instant::now() < deadline, "not within ten seconds: {what}");
+        assert!(Instant::now() < deadline, "not within {:?}: {what}", patience());
         std::thread::sleep(Duration::from_millis(5));
     }
 }

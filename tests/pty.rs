@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use nix::unistd::Pid;
 
-use crate::{Ran, Sandbox, wait_until};
+use crate::{Ran, Sandbox, patience, wait_until};
 
 /// minibox on a terminal, of 24 rows and 80 columns where nothing else is said, with what it has shown so far.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Terminal {
     /// Waits until it shows `text`.
     #[track_caller]
     pub fn shows(&self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + patience();
         while !self.text().contains(text) {
             assert!(Instant::now() < deadline, "no {text:?} in {:?}", self.text());
             std::thread::sleep(Duration::from_millis(2));
@@ -125,7 +125,7 @@ impl Terminal {
         what: &str,
         condition: impl Fn(&str) -> bool,
     ) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + patience();
         while !condition(&self.screen(rows, columns)) {
             let screen = self.screen(rows, columns);
             assert!(Instant::now() < deadline, "not {what}:\n{screen}\n--- {:?}", self.text());

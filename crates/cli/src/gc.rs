@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use minibox_runtime::Result;
 use minibox_runtime::cgroup::{self, Cgroup, Layout};
 use minibox_runtime::idmap::IdMap;
 use minibox_runtime::state::Lock;
+use minibox_runtime::{Error, Result};
 
 use crate::args::GcArgs;
 use crate::language::say;
@@ -15,13 +15,17 @@ use crate::store::{Store, is_id, kill_all_of, remove_tree, volumes};
 
 /// `minibox gc`.
 pub(crate) fn gc(store: &Store, args: &GcArgs) -> Result<u8> {
-    let mut sweep = Sweep { store, clear: args.force, found: 0 };
-    sweep.containers()?;
+    let mut sweep = Sweep { store, clear: args.force, found: 0, failed: None };
+    sweep.containers();
     sweep.names();
-    sweep.folders()?;
-    sweep.cgroups()?;
-    for left in volumes::sweep(store, args.force)? {
-        sweep.found(&left);
+    sweep.folders();
+    sweep.cgroups();
+    match volumes::sweep(store, args.force) {
+        Ok(left) => left.iter().for_each(|left| sweep.found(left)),
+        Err(error) => sweep.done(Err(error)),
+    }
+    if let Some(error) = sweep.failed {
+        return Err(error);
     }
     match sweep.found {
         0 => output::note("nothing was left behind"),
@@ -35,6 +39,8 @@ struct Sweep<'a> {
     store: &'a Store,
     clear: bool,
     found: usize,
+    /// What could not be removed keeps nothing else; the first of it is told at the end.
+    failed: Option<Error>,
 }
 
 impl Sweep<'_> {
@@ -43,30 +49,41 @@ impl Sweep<'_> {
         output::print(&format!("{}\n", say(what)));
     }
 
+    fn done(&mut self, removal: Result<()>) {
+        if let Err(error) = removal {
+            self.failed.get_or_insert(error);
+        }
+    }
+
     /// Folders of containers: half-removed, unreadable, or with an end that nobody wrote down.
-    fn containers(&mut self) -> Result<()> {
+    fn containers(&mut self) {
         for folder in entries(&self.store.data.join("containers")) {
-            let id = name_of(&folder);
-            // Nothing of ours: left alone.
-            if !is_id(id.strip_prefix(".removed-").unwrap_or(&id)) {
-                continue;
-            }
-            // Locked: somebody is at work on it.
-            let Some(lock) = Lock::try_now(&folder)? else { continue };
-            if let Some(id) = id.strip_prefix(".removed-") {
-                self.found(&format!("a half-removed container: {}", folder.display()));
-                self.clear_folder(id, &folder)?;
-            } else if !self.store.is_readable(&id) {
-                self.found(&format!("a container without a readable record: {}", folder.display()));
-                self.clear_folder(&id, &folder)?;
-            } else if let Ok(Some(container)) = self.store.load(&id) {
-                drop(lock);
-                if container.is_forsaken() {
-                    let name = &container.record.name;
-                    self.found(&format!("a container whose end nobody wrote down: {name}"));
-                    if self.clear {
-                        self.store.settle(&container)?;
-                    }
+            let done = self.container(&folder);
+            self.done(done);
+        }
+    }
+
+    fn container(&mut self, folder: &Path) -> Result<()> {
+        let id = name_of(folder);
+        // Nothing of ours: left alone.
+        if !is_id(id.strip_prefix(".removed-").unwrap_or(&id)) {
+            return Ok(());
+        }
+        // Locked: somebody is at work on it.
+        let Some(lock) = Lock::try_now(folder)? else { return Ok(()) };
+        if let Some(id) = id.strip_prefix(".removed-") {
+            self.found(&format!("a half-removed container: {}", folder.display()));
+            self.clear_folder(id, folder)?;
+        } else if !self.store.is_readable(&id) {
+            self.found(&format!("a container without a readable record: {}", folder.display()));
+            self.clear_folder(&id, folder)?;
+        } else if let Ok(Some(container)) = self.store.load(&id) {
+            drop(lock);
+            if container.is_forsaken() {
+                let name = &container.record.name;
+                self.found(&format!("a container whose end nobody wrote down: {name}"));
+                if self.clear {
+                    self.store.settle(&container)?;
                 }
             }
         }
@@ -115,7 +132,7 @@ impl Sweep<'_> {
     }
 
     /// Run folders, and layers that lie elsewhere.
-    fn folders(&mut self) -> Result<()> {
+    fn folders(&mut self) {
         let [layers, memory] = self.store.places_in_memory();
         for folder in [&self.store.run, &layers, &memory].into_iter().flat_map(|p| entries(p)) {
             let id = name_of(&folder);
@@ -127,14 +144,13 @@ impl Sweep<'_> {
             if is_id(&id) && is_ours && !self.store.folder(&id).exists() {
                 self.found(&format!("a folder without a container: {}", folder.display()));
                 if self.clear {
-                    remove_tree(&folder, Some(&IdMap::for_caller().0))?;
+                    self.done(remove_tree(&folder, Some(&IdMap::for_caller().0)));
                 }
             }
         }
-        Ok(())
     }
 
-    fn cgroups(&mut self) -> Result<()> {
+    fn cgroups(&mut self) {
         for id in cgroup::children(&Layout::detect(), &self.store.cgroup_parent) {
             // One that cannot be read, or is being made, has a folder; its turn comes with that.
             let is_over = match self.store.load(&id) {
@@ -145,11 +161,11 @@ impl Sweep<'_> {
                 let parent = &self.store.cgroup_parent;
                 self.found(&format!("a cgroup without a container: {parent}/{id}"));
                 if self.clear {
-                    self.cgroup(&id)?.remove()?;
+                    let removal = self.cgroup(&id).and_then(|cgroup| cgroup.remove());
+                    self.done(removal);
                 }
             }
         }
-        Ok(())
     }
 }
 

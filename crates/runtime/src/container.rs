@@ -470,16 +470,10 @@ impl Container {
         let held = self.hold()?;
         let shares_pids = !spec::has_new_namespace(&self.spec, LinuxNamespaceType::Pid);
         if let (Some(cgroup), true) = (&cgroup, all || (shares_pids && signal == libc::SIGKILL)) {
-            let processes = cgroup.processes();
-            if processes.is_empty() && !all {
+            if cgroup.processes().is_empty() && !all {
                 return Err(not_running());
             }
-            for pid in processes {
-                // In between it may have ended.
-                if let Ok(pidfd) = sys::pidfd_open(pid) {
-                    let _ = sys::pidfd_send_signal(pidfd.as_raw_fd(), signal);
-                }
-            }
+            cgroup.signal(signal);
         } else {
             let (_, pidfd) = held.ok_or_else(not_running)?;
             match sys::pidfd_send_signal(pidfd.as_raw_fd(), signal) {
