@@ -3,17 +3,17 @@
 //!
 //! Our own, since the crates for it bring an async runtime or stand still, and systemd wants few of its types.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
 /// The longest message that is read, in bytes; systemd's are below one kilobyte.
 const LONGEST: usize = 1 << 20;
 
-/// How long the other side may take to say anything.
+/// How long an answer or a signal is waited for, whatever else comes meanwhile.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const CALL: u8 = 1;
@@ -104,6 +104,9 @@ pub struct Bus {
     serial: u32,
     /// Those that came while an answer was waited for.
     signals: Vec<Message>,
+    patience: Duration,
+    /// When what is waited for must be there.
+    until: Instant,
 }
 
 impl Bus {
@@ -111,8 +114,8 @@ impl Bus {
     pub fn connect(path: &Path) -> Result<Bus> {
         let failed = |error: std::io::Error| Error::of_io("connect to", path, &error);
         let stream = UnixStream::connect(path).map_err(failed)?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-        let mut bus = Bus { stream, serial: 0, signals: Vec::new() };
+        stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
+        let mut bus = Bus::over(stream, PATIENCE);
         bus.authenticate()?;
         let target = Target {
             destination: "org.freedesktop.DBus",
@@ -121,6 +124,11 @@ impl Bus {
         };
         bus.ask(target, "Hello", &[])?.map_err(|refusal| Error::new(refusal.text))?;
         Ok(bus)
+    }
+
+    fn over(stream: UnixStream, patience: Duration) -> Bus {
+        let until = Instant::now() + patience;
+        Bus { stream, serial: 0, signals: Vec::new(), patience, until }
     }
 
     /// By the socket's credentials: in a user namespace one's own number is another one outside, so none is said.
@@ -153,6 +161,7 @@ impl Bus {
         arguments: &[Value],
     ) -> Result<std::result::Result<Vec<u8>, Refusal>> {
         self.serial += 1;
+        self.until = Instant::now() + self.patience;
         let call = call(self.serial, target, member, arguments);
         self.write(&call)?;
         loop {
@@ -169,7 +178,7 @@ impl Bus {
         }
     }
 
-    /// The body of the next signal called `member`.
+    /// The body of the next signal called `member`, as long as there is patience since the last question.
     pub fn hear(&mut self, member: &str) -> Result<Vec<u8>> {
         loop {
             let message =
@@ -187,7 +196,13 @@ impl Bus {
     }
 
     fn read(&mut self, bytes: &mut [u8]) -> Result<()> {
-        let read = self.stream.read_exact(bytes);
+        let left = self.until.saturating_duration_since(Instant::now());
+        // The kernel takes no time at all for no limit.
+        let read = if left.is_zero() {
+            Err(ErrorKind::TimedOut.into())
+        } else {
+            self.stream.set_read_timeout(Some(left)).and_then(|()| self.stream.read_exact(bytes))
+        };
         read.map_err(|e| Error::new(format!("no word from the bus: {e}")))
     }
 
@@ -438,6 +453,18 @@ mod tests {
         let mut writer = Writer::default();
         writer.value(&Value::NoUnits);
         assert_eq!(writer.0, [0; 8]);
+    }
+
+    #[test]
+    fn a_bus_that_talks_of_other_things_is_not_heard_for_ever() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut signal = call(1, BUS, "Other", &[]);
+        signal[1] = SIGNAL;
+        let talk = std::thread::spawn(move || while theirs.write_all(&signal).is_ok() {});
+        let mut bus = Bus::over(ours, Duration::from_millis(50));
+        assert!(bus.hear("JobRemoved").is_err());
+        drop(bus);
+        talk.join().unwrap();
     }
 
     #[test]
