@@ -121,13 +121,9 @@ pub(crate) fn cgroup_for(store: &Store, args: &CreateArgs, id: &str) -> Result<O
     let layout = Layout::detect();
     if !cgroup::is_writable(&layout) {
         let mut asked = limits::given(&args.limits);
-        if !asked.is_empty() && layout.is_unified() && systemd::has_user_manager() {
-            return Cgroup::of_unit(Unit {
-                name: format!("{}-{id}.scope", store.cgroup_parent.replace('/', "-")),
-                slice: String::from("user.slice"),
-                is_user: true,
-            })
-            .map(Some);
+        let is_scope = !asked.is_empty() && layout.is_unified() && systemd::has_user_manager();
+        if is_scope {
+            asked.clear();
         }
         asked.extend((!args.hardware.device_rules.is_empty()).then_some("--device-cgroup-rule"));
         if !asked.is_empty() {
@@ -136,7 +132,12 @@ pub(crate) fn cgroup_for(store: &Store, args: &CreateArgs, id: &str) -> Result<O
                 "{asked}: no effect, since this user may not make cgroups here; run as root for limits"
             ));
         }
-        return Ok(None);
+        let unit = is_scope.then(|| Unit {
+            name: format!("{}-{id}.scope", store.cgroup_parent.replace('/', "-")),
+            slice: String::from("user.slice"),
+            is_user: true,
+        });
+        return unit.map(Cgroup::of_unit).transpose();
     }
     Cgroup::at(&layout, &format!("{}/{id}", store.cgroup_parent)).map(Some)
 }

@@ -141,9 +141,12 @@ impl Unit {
         done.map(drop).map_err(|refusal| self.refused("AttachProcessesToUnit", &refusal))
     }
 
-    /// Stops it; one that is not there is success, and so is a manager that is not there: its units ended with it.
+    /// Stops it; one that is not there is success, and so is a user's manager that has ended: with it its units did.
     pub fn stop(&self) -> Result<()> {
-        let Ok(mut manager) = Manager::of(self) else { return Ok(()) };
+        let mut manager = match Manager::of(self) {
+            Err(_) if self.is_user => return Ok(()),
+            manager => manager?,
+        };
         manager.subscribe()?;
         let name = Value::Text(self.name.clone());
         let mode = Value::Text(String::from("replace"));
