@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use minibox_tests::{Caller, Ran, Sandbox, is_version_2, skip, wait_until};
+use minibox_tests::{Caller, Ran, Sandbox, has, is_version_2, skip, wait_until};
 use serde_json::{Value, json};
 
 /// Whoever runs the tests, where systemd runs for him: root of the machine, or a plain user.
@@ -235,4 +235,48 @@ fn without_systemd_it_is_said() {
         .code(1)
         .says(words)
         .says("--cgroup-manager cgroupfs");
+}
+
+/// An engine of its machine, as it comes: podman asks for systemd's cgroups wherever systemd runs.
+#[test]
+fn podman_and_systemd_agree() {
+    for caller in callers() {
+        if !has("podman") {
+            skip("podman with systemd's cgroups", "podman is not installed");
+            continue;
+        }
+        let engine = Engine::new(caller);
+        let path = |name: &str| engine.sandbox.folder(name).display().to_string();
+        let (root, run) = (path("root"), path("runroot"));
+        let runtime = engine.program.display().to_string();
+        let podman = |args: &[&str]| {
+            let mut command = engine.sandbox.command(Path::new("podman"));
+            if caller != Caller::Root {
+                let folder = format!("/run/user/{}", nix::unistd::Uid::effective());
+                command.env("XDG_RUNTIME_DIR", folder);
+            }
+            command.args(["--root", &root, "--runroot", &run, "--runtime", &runtime]).args(args);
+            let said = fs::File::create(engine.sandbox.path("said")).expect("a file");
+            command.stdout(said.try_clone().expect("a file")).stderr(said);
+            let code = command.status().expect("podman").code().unwrap_or(-1);
+            let text = fs::read_to_string(engine.sandbox.path("said")).expect("it");
+            assert_eq!(code, 0, "{args:?}: {text}");
+            text
+        };
+        let rootfs = engine.sandbox.rootfs();
+        let limits = ["--memory=64m", "--pids-limit=50", "--network=none"];
+        let run = ["run", "--detach", "--name=c1", "--rootfs", &rootfs, "sleep", "1000"];
+        podman(&[&run[..3], &limits, &run[3..]].concat());
+        let pid = podman(&["inspect", "--format={{.State.Pid}}", "c1"]);
+        let folder = cgroup(pid.trim().parse().expect("a pid"));
+        let unit = folder.file_name().expect("a unit").to_string_lossy().into_owned();
+        assert!(unit.starts_with("libpod-") && unit.contains(".scope"), "{unit}");
+        assert_eq!(show(caller, &unit, &["MemoryMax"]), "MemoryMax=67108864");
+        assert_eq!(file(&folder, "pids.max"), "50");
+        assert!(podman(&["exec", "c1", "sh", "-c", "echo joined"]).contains("joined"));
+        podman(&["update", "--memory=96m", "c1"]);
+        assert_eq!(file(&folder, "memory.max"), "100663296");
+        podman(&["rm", "--force", "--time=0", "c1"]);
+        wait_until("the end of the unit", || is_gone(caller, &unit) && !folder.exists());
+    }
 }
