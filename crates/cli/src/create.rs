@@ -128,9 +128,15 @@ pub(crate) fn cgroup_for(store: &Store, args: &CreateArgs, id: &str) -> Result<O
         asked.extend((!args.hardware.device_rules.is_empty()).then_some("--device-cgroup-rule"));
         if !asked.is_empty() {
             let asked = asked.join(", ");
-            output::note(&format!(
-                "{asked}: no effect, since this user may not make cgroups here; run as root for limits"
-            ));
+            output::note(&if layout.is_unified() && systemd::is_running() && !is_scope {
+                format!(
+                    "{asked}: no effect, since systemd runs no manager for this user that could make a cgroup; log in anew, or `loginctl enable-linger` as root"
+                )
+            } else {
+                format!(
+                    "{asked}: no effect, since this user may not make cgroups here; run as root for limits"
+                )
+            });
         }
         let unit = is_scope.then(|| Unit {
             name: format!("{}-{id}.scope", store.cgroup_parent.replace('/', "-")),

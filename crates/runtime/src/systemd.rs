@@ -57,7 +57,7 @@ impl Unit {
             (false, prefix) => format!("{prefix}-{name}.scope"),
         };
         for (what, name) in [("slice", slice), ("name", name.as_str())] {
-            if !is_unit_name(name) || (what == "slice" && !name.ends_with(SLICE)) {
+            if !is_unit_name(name) || (what == "slice" && !is_slice_name(name)) {
                 return Err(Error::new(format!(
                     "config.json: linux.cgroupsPath: systemd knows no {what} such as {name:?}"
                 )));
@@ -253,7 +253,12 @@ fn users_bus() -> PathBuf {
 
 /// Does systemd run a manager for this user?
 pub fn has_user_manager() -> bool {
-    !is_root_of_the_machine() && users_bus().exists() && Path::new("/run/systemd/system").exists()
+    !is_root_of_the_machine() && users_bus().exists() && is_running()
+}
+
+/// Does systemd run this machine? sd_booted(3).
+pub fn is_running() -> bool {
+    Path::new("/run/systemd/system").exists()
 }
 
 fn is_root_of_the_machine() -> bool {
@@ -273,9 +278,15 @@ fn is_unit_name(name: &str) -> bool {
     !name.is_empty() && name.len() < 256 && name.bytes().all(is_right)
 }
 
+/// systemd.slice(5): each dash leads one slice deeper.
+fn is_slice_name(name: &str) -> bool {
+    let stem = name.strip_suffix(SLICE);
+    stem.is_some_and(|stem| stem == "-" || stem.split('-').all(|part| !part.is_empty()))
+}
+
 /// systemd.slice(5): `a-b.slice` is `a.slice/a-b.slice`, and `-.slice` is the top.
 fn path_of_slice(slice: &str) -> String {
-    let stem = slice.trim_end_matches(SLICE).trim_start_matches('-');
+    let stem = slice.strip_suffix(SLICE).unwrap_or(slice).trim_start_matches('-');
     let ends = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]);
     let names = ends.map(|end| &stem[..end]).filter(|name| !name.is_empty());
     names.map(|name| format!("{name}.slice")).collect::<Vec<_>>().join("/")
@@ -358,7 +369,16 @@ mod tests {
         );
         assert_eq!(unit(Some("machine.slice::123")).unwrap().name, "123.scope");
         assert!(unit(Some("a.slice:x:a-b.slice")).unwrap().is_slice());
-        for wrong in ["/a/b", "a:b", "a.slice:b:c/d", "a:b:c", "../a.slice:b:c", "a.slice:b:"] {
+        for wrong in [
+            "/a/b",
+            "a:b",
+            "a.slice:b:c/d",
+            "a:b:c",
+            "../a.slice:b:c",
+            "a--b.slice:b:c",
+            "a-.slice:b:c",
+            "a.slice:b:",
+        ] {
             let said = unit(Some(wrong)).map(|unit| unit.name);
             assert!(said.is_err() || wrong.ends_with(':'), "{wrong}: {said:?}");
         }
