@@ -280,8 +280,8 @@ fn root_of_a_user_namespace_is_no_root_of_the_machine() {
         let inside =
             "unshare --user --map-root-user --mount --pid --fork --kill-child --mount-proc";
         let script = r#"
-            "$0" run -d --name c "$1" sh -c 'touch /made; exec sleep 1000' >&2
-            "$0" exec c sh -c 'test -c /dev/null && cat /proc/1/comm'
+            "$0" run -d --name c "$1" sleep 1000 >&2
+            "$0" exec c sh -c 'touch /made; test -c /dev/null && cat /proc/1/comm'
             "$0" diff c
             "$0" rm -f c"#;
         let mut command = sandbox.command(Path::new("sh"));
