@@ -38,7 +38,8 @@ impl Layout {
 
     fn parse(mountinfo: &str) -> Layout {
         let mut layout = Layout::default();
-        for line in mountinfo.lines() {
+        let mut lines = mountinfo.lines();
+        while let Some(line) = lines.next() {
             let Some((left, right)) = line.split_once(" - ") else {
                 continue;
             };
@@ -47,6 +48,11 @@ impl Layout {
             let (Some(mount), Some(fstype), Some(options)) = fields else {
                 continue;
             };
+            // What is mounted on the same place later hides it.
+            let is_hidden = || lines.clone().any(|line| line.split(' ').nth(4) == Some(mount));
+            if !fstype.starts_with("cgroup") || is_hidden() {
+                continue;
+            }
             if fstype == "cgroup2" && layout.v2.is_none() {
                 layout.v2 = Some(PathBuf::from(mount));
             } else if fstype == "cgroup" {
@@ -431,6 +437,13 @@ mod tests {
         let controllers: Vec<_> =
             layout.hierarchies().into_iter().map(|h| h.controllers.join(",")).collect();
         assert_eq!(controllers, ["cpu,cpuacct", "name=systemd", ""]);
+    }
+
+    #[test]
+    fn a_hierarchy_that_is_hidden_is_none() {
+        let hidden = format!("{HYBRID}29 27 0:99 / /sys/fs/cgroup/unified rw - tmpfs none rw\n");
+        let layout = Layout::parse(&hidden);
+        assert_eq!((layout.v1.len(), layout.v2), (2, None));
     }
 
     #[test]
