@@ -429,7 +429,7 @@ fn with_q_nothing_is_said() {
 fn restart_ends_and_starts_again() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
-        let script = "echo x >> /runs; trap 'echo bye; exit 3' TERM; cat /runs; echo ready; while :; do sleep 0.02; done";
+        let script = "trap 'echo bye; exit 3' TERM; echo x >> /runs; cat /runs; echo ready; while :; do sleep 0.02; done";
         sandbox.start(&["--name", "c"], &["sh", "-c", script]);
         let logs = || sandbox.call(&["logs", "c"]).stdout;
         wait_until("it is ready", || logs() == "x\nready\n");
@@ -453,7 +453,7 @@ fn restart_ends_and_starts_again() {
 fn what_was_made_to_go_is_restarted_and_goes_later() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
-        let script = "echo x >> /runs; cat /runs; trap 'exit 3' TERM; while :; do sleep 0.02; done";
+        let script = "trap 'exit 3' TERM; echo x >> /runs; cat /runs; while :; do sleep 0.02; done";
         sandbox.start(&["--name", "c", "--rm"], &["sh", "-c", script]);
         // In the foreground without a monitor: what was its terminal hears the end of the first.
         let beside = sandbox.run_beside(&["--name", "d", "--rm"], &["sh", "-c", script]);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use minibox_tests::{Caller, Ran, Sandbox, cgroup_file, has, wait_until};
+use minibox_tests::{Caller, Ran, Sandbox, cgroup_file, copy_program, has, wait_until};
 
 /// The eleven default capabilities by number, linux/capability.h.
 const ELEVEN: [u8; 11] = [0, 1, 3, 4, 5, 6, 7, 8, 10, 18, 31];
@@ -580,7 +580,7 @@ fn file_capabilities_do_not_help_either() {
         let root = sandbox.bare_rootfs("root");
         let cat = root.join("usr/bin/privileged-cat");
         let busybox = fs::canonicalize(root.join("usr/bin/cat")).expect("cat");
-        fs::copy(busybox, &cat).expect("copy");
+        copy_program(&busybox, &cat);
         let mut setcap = std::process::Command::new("setcap");
         assert!(setcap.arg("cap_kill+ep").arg(&cat).status().expect("setcap").success());
         let ran = sandbox.run_on(&root, &["-u", "1000"], &["privileged-cat", "/proc/self/status"]);

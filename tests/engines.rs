@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use minibox_tests::{Caller, Ran, Sandbox, checkout, has, skip, wait_until};
+use minibox_tests::{Caller, Ran, Sandbox, checkout, copy_program, has, skip, wait_until};
 
 /// They are heavy, and some make cgroups of the same name.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -35,7 +35,7 @@ fn play(caller: Caller, engine: &str, programs: &[&str], least: usize) {
         let _alone = ONE_AT_A_TIME.lock();
         let sandbox = Sandbox::new(caller);
         let program = sandbox.path("minibox-oci");
-        fs::copy(sandbox.program(), &program).expect("a copy");
+        copy_program(&sandbox.program(), &program);
         let here = checkout().join("tests/engines");
         let mut there_before = BTreeSet::new();
         cgroups(Path::new("/sys/fs/cgroup"), &mut there_before);

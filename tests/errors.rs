@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use minibox_tests::{Caller, Ran, Sandbox, skip};
+use minibox_tests::{Caller, Ran, Sandbox, skip, write_program};
 
 /// What minibox said, with this machine's paths and the numbers of steps taken out: `BOX` is the
 /// sandbox, `ROOTFS` the demo's root filesystem.
@@ -60,7 +60,7 @@ fn program_refused(content: &[u8], mode: u32, code: i32, expected: &[&str]) {
 
 fn root_with_program(sandbox: &Sandbox, content: &[u8], mode: u32) {
     let program = sandbox.folder("tiny").join("program");
-    fs::write(&program, content).expect("write");
+    write_program(&program, content);
     fs::set_permissions(&program, fs::Permissions::from_mode(mode)).expect("chmod");
     sandbox.give(&program);
 }

@@ -1,9 +1,8 @@
 //! The exit code is the program's own; 125 to 127 are minibox's, as docker has them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
-use minibox_tests::{Caller, Ran, Sandbox, wait_until};
+use minibox_tests::{Caller, Ran, Sandbox, wait_until, write_program};
 
 /// How a command ends in the foreground, with a terminal, and in the background (by `wait`).
 fn each_way(sandbox: &Sandbox, command: &[&str]) -> [i32; 3] {
@@ -75,10 +74,8 @@ fn a_program_that_cannot_be_executed_is_126_and_a_missing_one_127() {
         let sandbox = Sandbox::new(caller);
         let files = sandbox.folder("files");
         fs::write(files.join("plain"), "echo\n").expect("write");
-        fs::write(files.join("noise"), "\u{1}\u{2}noise").expect("write");
-        fs::set_permissions(files.join("noise"), PermissionsExt::from_mode(0o755)).expect("chmod");
-        fs::write(files.join("script"), "#!/no/such/interpreter\n").expect("write");
-        fs::set_permissions(files.join("script"), PermissionsExt::from_mode(0o755)).expect("chmod");
+        write_program(&files.join("noise"), "\u{1}\u{2}noise");
+        write_program(&files.join("script"), "#!/no/such/interpreter\n");
         let volume = format!("{}:/files", files.display());
         for options in
             [&["-v", volume.as_str()][..], &["-d", "-v", &volume], &["-t", "-v", &volume]]

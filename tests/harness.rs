@@ -99,6 +99,24 @@ fn from_env(name: &str, default: &str) -> PathBuf {
     std::env::var_os(name).map_or_else(|| top.join(default), PathBuf::from)
 }
 
+/// Writes a file that can be executed, mode 0755. A process of its own does: what this one has open for
+/// writing, the children that other tests start have too until they call execve(2), and a program
+/// that somebody may write to is busy (ETXTBSY).
+pub fn write_program(path: &Path, content: impl AsRef<[u8]>) {
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped());
+    let mut writer = writer.spawn().expect("sh starts");
+    let mut input = writer.stdin.take().expect("a pipe");
+    input.write_all(content.as_ref()).expect("it is read");
+    drop(input);
+    assert!(writer.wait().expect("it ends").success(), "{}", path.display());
+}
+
+/// As [`write_program`], with what another file holds.
+pub fn copy_program(from: &Path, to: &Path) {
+    write_program(to, fs::read(from).expect("a program"));
+}
+
 /// The top folder of the checkout.
 pub fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()

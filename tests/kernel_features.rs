@@ -4,7 +4,9 @@
 use std::fs;
 use std::process::Command;
 
-use minibox_tests::{Caller, Ran, Sandbox, checkout, has, is_alive, skip, wait_until};
+use minibox_tests::{
+    Caller, Ran, Sandbox, checkout, copy_program, has, is_alive, skip, wait_until,
+};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -103,7 +105,7 @@ fn the_seal_needs_no_flag_that_is_newer_than_the_memory() {
     for _ in callers("MFD_EXEC is missing") {
         let sandbox = Sandbox::new(Caller::SingleId);
         let own = sandbox.path("minibox");
-        fs::copy(sandbox.program(), &own).expect("cp");
+        copy_program(&sandbox.program(), &own);
         sandbox.give(&own);
         let rule =
             without(libc::SYS_memfd_create, 1, libc::MFD_EXEC, libc::MFD_EXEC, Errno::EINVAL);

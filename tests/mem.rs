@@ -4,7 +4,7 @@ use std::fs;
 use std::num::NonZero;
 use std::process::{Child, Command, Stdio};
 
-use minibox_tests::{Caller, Ran, Sandbox, has, on_a_terminal_of, skip, wait_until};
+use minibox_tests::{Caller, Ran, Sandbox, has, on_a_terminal_of, skip, wait_until, write_program};
 use serde_json::Value;
 
 fn json(ran: &Ran) -> Value {
@@ -187,9 +187,7 @@ fn programs_of_32_bits_and_of_one_piece() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
         let path = sandbox.path("program");
-        fs::write(&path, PROGRAM_OF_32_BITS).expect("write");
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .expect("chmod");
+        write_program(&path, PROGRAM_OF_32_BITS);
         let mut command = sandbox.command(&path);
         let Ok(child) = command.spawn() else {
             skip("mem of programs of 32 bits", "this kernel runs none");

@@ -8,7 +8,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use minibox_tests::{Beside, Caller, Ran, Sandbox, is_alive, is_version_2, wait_until};
+use minibox_tests::{
+    Beside, Caller, Ran, Sandbox, is_alive, is_version_2, wait_until, write_program,
+};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::{Value, json};
@@ -259,9 +261,7 @@ fn what_cannot_be_executed_is_told_by_create_in_words_that_engines_know() {
 fn what_fails_at_the_last_call_is_told_by_start() {
     for engine in Engine::all() {
         let shared = engine.sandbox.folder("shared");
-        fs::write(shared.join("broken"), "neither script nor program").expect("write");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(shared.join("broken"), mode).expect("chmod");
+        write_program(&shared.join("broken"), "neither script nor program");
         engine.config(|config| {
             let mount = json!({"destination": "/mnt", "source": shared, "options": ["bind"]});
             config["mounts"].as_array_mut().expect("mounts").push(mount);

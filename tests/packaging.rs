@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use minibox_tests::{Caller, Ran, Sandbox, checkout, has, skip};
+use minibox_tests::{Caller, Ran, Sandbox, checkout, copy_program, has, skip, write_program};
 
 /// What lies below a prefix, beside the manual.
 const FILES: [&str; 10] = [
@@ -104,7 +104,7 @@ fn every_verb_has_a_page_that_man_can_show() {
 fn what_is_installed_by_the_script_is_removed_and_nothing_else() {
     let sandbox = somebody();
     let stage = staged(&sandbox);
-    fs::copy(checkout().join("scripts/install"), stage.join("install")).expect("a copy");
+    copy_program(&checkout().join("scripts/install"), &stage.join("install"));
     let root = sandbox.folder("root");
     fs::create_dir_all(root.join("opt/box/share/man")).expect("folders");
     fs::write(root.join("opt/box/share/man/other"), "").expect("somebody else's");
@@ -145,7 +145,7 @@ fn what_is_installed_by_the_script_is_removed_and_nothing_else() {
 fn a_users_own_installation_lies_in_the_home() {
     let sandbox = somebody();
     let stage = staged(&sandbox);
-    fs::copy(checkout().join("scripts/install"), stage.join("install")).expect("a copy");
+    copy_program(&checkout().join("scripts/install"), &stage.join("install"));
     let to = sandbox.path("home/.local");
     let install = || {
         let mut command = sandbox.command(&stage.join("install"));
@@ -189,14 +189,13 @@ fn machine(sandbox: &Sandbox) -> Option<PathBuf> {
     for folder in folders {
         fs::create_dir_all(root.join(folder)).expect("mkdir");
     }
-    fs::copy(busybox, root.join("bin/busybox")).expect("a copy");
+    copy_program(Path::new(busybox), &root.join("bin/busybox"));
     for name in ["sh", "cat", "cp", "rm", "dirname"] {
         symlink("busybox", root.join("bin").join(name)).expect("a link");
     }
     for name in ["systemctl", "apparmor_parser"] {
-        let path = root.join("bin").join(name);
-        fs::write(&path, format!("#!/bin/sh\necho {name} \"$@\" >> /tmp/told\n")).expect("write");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+        let script = format!("#!/bin/sh\necho {name} \"$@\" >> /tmp/told\n");
+        write_program(&root.join("bin").join(name), script);
     }
     for (file, text) in [
         ("dev/null", ""),

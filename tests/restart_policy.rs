@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use minibox_tests::{Beside, Caller, Sandbox, is_alive, wait_until};
+use minibox_tests::{Beside, Caller, Sandbox, is_alive, wait_until, write_program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -346,8 +346,7 @@ fn what_cannot_be_started_again_is_given_up() {
         let sandbox = Sandbox::new(caller);
         let folder = sandbox.folder("programs");
         let program = folder.join("once");
-        fs::write(&program, "#!/bin/sh\necho run; rm \"$0\"; exit 5\n").expect("write");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("chmod");
+        write_program(&program, "#!/bin/sh\necho run; rm \"$0\"; exit 5\n");
         sandbox.give(&program);
         let volume = format!("{}:/programs", folder.display());
         let options = ["--name", "c", "--restart", "always", "-v", &volume];

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use minibox_tests::{Caller, Sandbox, wait_until};
+use minibox_tests::{Caller, Sandbox, copy_program, wait_until};
 use nix::sys::stat::Mode;
 
 /// A store in which a record is a FIFO: whoever reads it waits for ever.
@@ -45,7 +45,7 @@ fn a_plain_users_own_binary_is_sealed_too() {
     for caller in Caller::plain() {
         let sandbox = Sandbox::new(caller);
         let own = sandbox.path("minibox");
-        fs::copy(sandbox.program(), &own).expect("cp");
+        copy_program(&sandbox.program(), &own);
         sandbox.give(&own);
         // The process in the foreground shows what it was executed from.
         let mut command = sandbox.command(&own);

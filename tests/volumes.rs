@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use minibox_tests::{Caller, Ran, Sandbox};
+use minibox_tests::{Caller, Ran, Sandbox, write_program};
 
 /// The flags of the mount at `place`, from the container's mountinfo.
 fn flags<'a>(mountinfo: &'a str, place: &str) -> Vec<&'a str> {
@@ -246,12 +246,7 @@ fn flags_of_a_volume_are_applied() {
     for caller in Caller::all() {
         let sandbox = Sandbox::new(caller);
         let folder = sandbox.folder("folder");
-        fs::write(folder.join("script"), "#!/bin/sh\necho ran\n").expect("write");
-        fs::set_permissions(
-            folder.join("script"),
-            std::os::unix::fs::PermissionsExt::from_mode(0o755),
-        )
-        .expect("chmod");
+        write_program(&folder.join("script"), "#!/bin/sh\necho ran\n");
         assert_eq!(sandbox.run(&["-v", "./folder:/data"], &["/data/script"]).ok(), "ran");
         let ran = sandbox.run(&["-v", "./folder:/data:noexec,nosuid,nodev,z"], &["/data/script"]);
         ran.code(126).says("EACCES").says("noexec");

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use minibox_tests::{Beside, Caller, Ran, Sandbox, wait_until};
+use minibox_tests::{Beside, Caller, Ran, Sandbox, wait_until, write_program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -55,7 +55,7 @@ fn a_start_that_fails_tells_what_is_missing() {
             ("script", "#!/bin/nothere\n", 0o755, "the root filesystem has no /bin/nothere"),
             ("plain", "text", 0o644, "the file has no execute permission"),
         ] {
-            fs::write(root.join(name), text).expect("write");
+            write_program(&root.join(name), text);
             fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode)).expect("chmod");
             sandbox.give(&root.join(name));
             let root = root.display().to_string();

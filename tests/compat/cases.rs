@@ -297,7 +297,8 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "with --rm nothing is left",
         script: r#"
-            box run -dq --rm --name gone $ROOT sh -c 'trap exit TERM; while :; do sleep 0.05; done'
+            box run -dq --rm --name gone $ROOT sh -c 'trap exit TERM; echo ready; while :; do sleep 0.05; done'
+            until_it_says gone ready
             box stop gone
             until_it sh -c "[ -z \"\$($engine ps -aq)\" ]"
             box ps -aq
