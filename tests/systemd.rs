@@ -210,7 +210,13 @@ fn a_plain_users_limits_are_real() {
         let before = file(&folder, "pids.peak");
         sandbox.call(&["exec", &id, "true"]).ok();
         assert_ne!(file(&folder, "pids.peak"), before, "what joins is counted");
-        sandbox.run(&["--rm", "-m", "20m"], &["tail", "/dev/zero"]).code(137);
+        let hungry = ["tail", "/dev/zero"];
+        for _ in 0..3 {
+            sandbox.run(&["--rm", "-m", "20m"], &hungry).code(137).says("out of memory");
+        }
+        let monitored = sandbox.run(&["--name", "hungry", "-m", "20m"], &hungry);
+        monitored.code(137).says("out of memory");
+        assert_eq!(sandbox.inspect("hungry")["State"]["OOMKilled"], true);
         // Started again it gets its limits again.
         sandbox.call(&["restart", "-t", "0", &id]).ok();
         let folder = cgroup(i64::from(sandbox.pid(&id)));

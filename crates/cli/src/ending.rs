@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use minibox_runtime::Error;
 use minibox_runtime::cgroup::Cgroup;
+use minibox_runtime::cgroup::oom::Alarm;
 use minibox_runtime::sys::{self, Death};
 
 use crate::store::{Exit, Record, now};
@@ -45,12 +46,24 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Option<Ended> {
     }
 }
 
+/// Set where the cgroup may be gone before its end can be described: systemd takes an empty one away.
+pub(crate) fn oom_alarm(cgroup: Option<&Cgroup>) -> Option<Alarm> {
+    cgroup.filter(|cgroup| cgroup.is_scope())?.oom_alarm().ok()
+}
+
 /// The record of an end, with the reason where the kernel gives one.
-pub(crate) fn describe(record: &Record, ended: Option<Ended>, note: Option<String>) -> Exit {
+pub(crate) fn describe(
+    record: &Record,
+    ended: Option<Ended>,
+    note: Option<String>,
+    alarm: Option<&Alarm>,
+) -> Exit {
     let cgroup = record.cgroup();
     let kills = cgroup.as_ref().map_or(0, Cgroup::oom_kills);
+    let is_gone = || !cgroup.as_ref().is_some_and(Cgroup::exists);
+    let ran_out = kills > 0 || (is_gone() && alarm.is_some_and(Alarm::has_rung));
     // An init tells its program's end in a shell's way.
-    let out_of_memory = kills > 0 && ended.is_none_or(|e| e.killed || e.code == 137);
+    let out_of_memory = ran_out && ended.is_none_or(|e| e.killed || e.code == 137);
     let limit = cgroup.as_ref().and_then(Cgroup::memory_limit);
     let memory = limit.map_or_else(String::new, |bytes| format!(" of {} MiB", bytes >> 20));
     let note = note.or_else(|| {

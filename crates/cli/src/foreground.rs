@@ -25,9 +25,10 @@ pub(crate) fn run(store: &Store, made: Made, mut teller: Teller, sig_proxy: bool
     })?;
     teller.finish();
     drop(lock);
+    let alarm = ending::oom_alarm(plan.cgroup.as_ref());
     let ended = supervise::stay(&running, streams, &signals, interactive, Some(&record))?;
     drop(plan);
-    let exit = ending::describe(&record, Some(ended), None);
+    let exit = ending::describe(&record, Some(ended), None, alarm.as_ref());
     if let Err(error) = write_down_end(store, &record.id, exit.clone()) {
         // The program has done its work: its exit code counts.
         output::error(&error);

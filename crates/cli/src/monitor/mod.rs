@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use minibox_runtime::cgroup::Cgroup;
+use minibox_runtime::cgroup::oom::Alarm;
 use minibox_runtime::line::Listening;
 use minibox_runtime::state::{self, Lock, ProcessId};
 use minibox_runtime::sys::{self, Forked};
@@ -272,6 +273,7 @@ struct Monitor {
     pidfd: Option<OwnedFd>,
     pid: i32,
     cgroup: Option<Cgroup>,
+    alarm: Option<Alarm>,
     is_our_child: bool,
     born: Instant,
     console: Option<File>,
@@ -316,6 +318,7 @@ impl Monitor {
             pidfd: None,
             pid: 0,
             cgroup: record.cgroup(),
+            alarm: None,
             is_our_child: false,
             born: Instant::now(),
             console: None,
@@ -346,7 +349,14 @@ impl Monitor {
             terminal.chain([client.socket.as_raw_fd()])
         });
         let program = self.pidfd.iter().map(AsRawFd::as_raw_fd);
-        files.chain(peer).chain(clients).chain(program).chain([self.door.as_raw_fd()]).collect()
+        let alarm = self.alarm.iter().map(|alarm| alarm.as_fd().as_raw_fd());
+        files
+            .chain(peer)
+            .chain(clients)
+            .chain(program)
+            .chain(alarm)
+            .chain([self.door.as_raw_fd()])
+            .collect()
     }
 
     /// From a start to the end, and from one start to the next.
@@ -580,6 +590,7 @@ impl Monitor {
     fn adopt(&mut self, store: &Store, id: &str, running: Running) {
         self.pid = running.pid;
         self.pidfd = Some(running.pidfd);
+        self.alarm = ending::oom_alarm(self.cgroup.as_ref());
         self.is_our_child = true;
         let peer = running.console.as_ref().map(|console| sys::pty_peer(console.as_raw_fd()));
         self.console_peer = peer.and_then(std::result::Result::ok).map(sys::own);
@@ -640,7 +651,7 @@ impl Monitor {
         if self.is_abandoned {
             record.halted = Some(Halted::User);
         }
-        let exit = ending::describe(&record, ended, note);
+        let exit = ending::describe(&record, ended, note, self.alarm.as_ref());
         let mut note = exit.note.clone().unwrap_or_default();
         let again =
             record.halted.is_none() && record.settings.restart.again(exit.code, record.restarts);

@@ -35,7 +35,8 @@ impl Cgroup {
         let missing = || Error::new("cannot watch for want of memory: no memory controller");
         let folder = self.folder_of("memory").ok_or_else(missing)?;
         let bell = if self.unified {
-            let bell = Inotify::init(InitFlags::IN_CLOEXEC).map_err(failed)?;
+            let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
+            let bell = Inotify::init(flags).map_err(failed)?;
             let changes = AddWatchFlags::IN_MODIFY;
             bell.add_watch(&folder.join("memory.events"), changes).map_err(failed)?;
             Bell::Change(bell)
@@ -67,6 +68,14 @@ impl Alarm {
         let is_more = kills > self.kills.replace(kills);
         // Version 1 rings before the kernel has chosen its victim.
         is_more || !self.cgroup.unified
+    }
+
+    /// Version 2, and the cgroup is gone: had there been anything to hear? Who makes cgroups may take one away, as
+    /// systemd does, before anybody could ask it how its processes ended.
+    pub fn has_rung(&self) -> bool {
+        let Bell::Change(bell) = &self.bell else { return false };
+        let events = bell.read_events().unwrap_or_default();
+        events.iter().any(|event| event.mask.contains(AddWatchFlags::IN_MODIFY))
     }
 }
 
