@@ -33,6 +33,7 @@
 
 pub mod capabilities;
 pub mod cgroup;
+pub mod cgroup_mount;
 pub mod container;
 pub mod copy_up;
 pub mod describe;

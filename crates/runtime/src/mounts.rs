@@ -378,9 +378,9 @@ fn of_process(path: &Path) -> Result<Option<Source>> {
     Ok(Some(Source::OfProcess { namespace: namespace.into(), path }))
 }
 
-/// Decides one mount of config.json. `root` is the folder that the container has as its root, where it has one as it
-/// is: what is said of paths below that folder is meant of the container's, earlier mounts included. With `in_userns` the host's folders are opened here, since root
-/// in there may not reach them.
+/// Decides one mount of config.json. `root` is the folder that the container has as its root, where it has one as
+/// it is: paths below that folder are meant as the container's, earlier mounts included. With `in_userns` the host's
+/// folders are opened here, since root in there may not reach them.
 pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<MountPlan> {
     let destination = mount.destination();
     let inside = |path: &'_ Path| {

@@ -3,7 +3,7 @@
 //! After this file nothing is decided any more. The child receives `&Plan` and carries it out.
 
 use std::collections::BTreeSet;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use oci_spec::runtime::{
 
 use crate::capabilities;
 use crate::cgroup::{Cgroup, Layout};
+use crate::cgroup_mount;
 use crate::devices::{self, DevicePlan};
 use crate::error::{Error, Result};
 use crate::idmap::{self, IdMap, Range};
@@ -373,7 +374,7 @@ fn fill(
                 || (layout.is_unified() && !in_userns);
             let own = || cgroup.map_or_else(|| layout.own_folders(), Cgroup::folders);
             let own = (!is_hidden).then(own);
-            plan_cgroup_mount(mount, &layout, own.as_deref(), &mut mounts, &mut at_last)?;
+            at_last.extend(cgroup_mount::plan(mount, &layout, own.as_deref(), &mut mounts)?);
         } else {
             let mut planned = mounts::plan(mount, root, in_userns)?;
             if planned.readonly_dev() {
@@ -618,72 +619,6 @@ fn plan_cwd(cwd: &Path) -> Result<Option<Place>> {
     let mut place = Place::new(cwd, false)?;
     place.no_links = false;
     Ok(Some(place))
-}
-
-/// `cgroup` in config.json means what this machine has: cgroup2, or a folder of version 1 hierarchies.
-fn plan_cgroup_mount(
-    mount: &oci_spec::runtime::Mount,
-    layout: &Layout,
-    own: Option<&[PathBuf]>,
-    mounts: &mut Vec<MountPlan>,
-    at_last: &mut Vec<(CString, MountChange)>,
-) -> Result<()> {
-    let mut flags = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
-    let readonly = mount.options().iter().flatten().any(|word| word == "ro");
-    if readonly {
-        flags |= libc::MOUNT_ATTR_RDONLY;
-    }
-    let mut add = |source: Source, path: &Path, set: u64| -> Result<()> {
-        let change = MountChange { set, ..MountChange::default() };
-        mounts.push(MountPlan::new(source, change, Place::new(path, false)?));
-        Ok(())
-    };
-    let fresh = |fstype: &CStr, options| Source::Fresh { fstype: fstype.to_owned(), options };
-    let bind = |folder: &Path| -> Result<Source> {
-        let path = c_string(folder.as_os_str().as_bytes(), "a cgroup's path")?;
-        Ok(Source::Bind { path, recursive: false })
-    };
-    let source = |name: &CStr| (c"source".to_owned(), Some(name.to_owned()));
-    let destination = mount.destination();
-    if layout.is_unified() {
-        let source = match own.and_then(<[PathBuf]>::first) {
-            Some(folder) => bind(folder)?,
-            None => fresh(c"cgroup2", vec![source(c"cgroup")]),
-        };
-        return add(source, destination, flags);
-    }
-    if layout.v1.is_empty() {
-        return Ok(());
-    }
-    // The folder itself must take subfolders first; it becomes read-only with the root.
-    let tmpfs = vec![source(c"tmpfs"), (c"mode".to_owned(), Some(c"755".to_owned()))];
-    add(fresh(c"tmpfs", tmpfs), destination, flags & !libc::MOUNT_ATTR_RDONLY)?;
-    for (number, hierarchy) in layout.v1.iter().enumerate() {
-        let name = hierarchy.controllers.join(",");
-        let place = destination.join(name.strip_prefix("name=").unwrap_or(&name));
-        if let Some(folder) = own.and_then(|own| own.get(number)) {
-            add(bind(folder)?, &place, flags)?;
-            continue;
-        }
-        let mut options = vec![source(c"cgroup")];
-        for controller in &hierarchy.controllers {
-            match controller.split_once('=') {
-                Some((key, value)) => {
-                    options.push((c"none".to_owned(), None));
-                    options.push((
-                        c_string(key, "a controller")?,
-                        Some(c_string(value, "a controller")?),
-                    ));
-                }
-                None => options.push((c_string(controller.as_str(), "a controller")?, None)),
-            }
-        }
-        add(fresh(c"cgroup", options), &place, flags)?;
-    }
-    if readonly {
-        at_last.push((c_string(destination.as_os_str().as_bytes(), "the cgroup mount")?, READONLY));
-    }
-    Ok(())
 }
 
 fn node_plans(spec: &Spec) -> Result<Vec<DevicePlan>> {
