@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use minibox_runtime::cgroup::{self, Cgroup, Layout};
 use minibox_runtime::idmap::{self, IdMap};
 use minibox_runtime::state::{self, Lock};
-use minibox_runtime::systemd::{self, Unit};
+use minibox_runtime::systemd;
 use minibox_runtime::{Error, Result};
 use oci_spec::runtime as oci;
 
@@ -138,12 +138,7 @@ pub(crate) fn cgroup_for(store: &Store, args: &CreateArgs, id: &str) -> Result<O
                 )
             });
         }
-        let unit = is_scope.then(|| Unit {
-            name: format!("{}-{id}.scope", store.cgroup_parent.replace('/', "-")),
-            slice: String::from("user.slice"),
-            is_user: true,
-        });
-        return unit.map(Cgroup::of_unit).transpose();
+        return is_scope.then(|| Cgroup::of_unit(store.scope(id))).transpose();
     }
     Cgroup::at(&layout, &format!("{}/{id}", store.cgroup_parent)).map(Some)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use minibox_runtime::cgroup::{self, Cgroup, Layout};
 use minibox_runtime::idmap::IdMap;
 use minibox_runtime::state::Lock;
-use minibox_runtime::{Error, Result};
+use minibox_runtime::{Error, Result, systemd};
 
 use crate::args::GcArgs;
 use crate::language::say;
@@ -20,10 +20,8 @@ pub(crate) fn gc(store: &Store, args: &GcArgs) -> Result<u8> {
     sweep.names();
     sweep.folders();
     sweep.cgroups();
-    match volumes::sweep(store, args.force) {
-        Ok(left) => left.iter().for_each(|left| sweep.found(left)),
-        Err(error) => sweep.done(Err(error)),
-    }
+    let swept = volumes::sweep(store, args.force, &mut |left| sweep.found(left));
+    sweep.done(swept);
     if let Some(error) = sweep.failed {
         return Err(error);
     }
@@ -97,6 +95,9 @@ impl Sweep<'_> {
         }
         kill_all_of(id)?;
         self.cgroup(id)?.remove()?;
+        if systemd::has_user_manager() {
+            self.store.scope(id).stop()?;
+        }
         remove_tree(&self.store.run_folder(id), None)?;
         remove_tree(folder, Some(&IdMap::for_caller().0))
     }

@@ -30,6 +30,7 @@ use std::time::SystemTime;
 use minibox_runtime::cgroup::{Address, Cgroup};
 use minibox_runtime::idmap::{self, IdMap};
 use minibox_runtime::state::{self, Lock, State};
+use minibox_runtime::systemd::Unit;
 use minibox_runtime::{Error, Result, sys};
 use nix::errno::Errno;
 use nix::unistd::Uid;
@@ -505,6 +506,15 @@ impl Store {
         record.restarts += 1;
         self.save(record)?;
         end_the_rest(record)
+    }
+
+    /// The unit of a plain user's container, where systemd makes him one.
+    pub(crate) fn scope(&self, id: &str) -> Unit {
+        Unit {
+            name: format!("{}-{id}.scope", self.cgroup_parent.replace('/', "-")),
+            slice: String::from("user.slice"),
+            is_user: true,
+        }
     }
 
     /// Removes what lives with the processes: cgroup, run folder, the file that names their PID.

@@ -209,27 +209,35 @@ pub(super) fn remove_anonymous(store: &Store, name: &str) -> Result<()> {
 }
 
 /// What a crash left behind, in words; taken away where `clear`.
-pub(crate) fn sweep(store: &Store, clear: bool) -> Result<Vec<String>> {
-    let mut found = Vec::new();
+pub(crate) fn sweep(store: &Store, clear: bool, found: &mut dyn FnMut(&str)) -> Result<()> {
+    let mut failed = None;
     for entry in fs::read_dir(top(store)).into_iter().flatten().flatten() {
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        // Locked: somebody is at work on it.
-        let Some(_lock) = Lock::try_now(&path)? else { continue };
-        if name.starts_with(".new-") || name.starts_with(".removed-") {
-            found.push(format!("a half-made or half-removed volume: {}", path.display()));
-            if clear {
-                remove_tree(&path, Some(&IdMap::for_caller().0))?;
-            }
-        } else if let Ok(Some(mut volume)) = load(store, &name)
-            && volume.is_filling
-        {
-            found.push(format!("a volume whose first filling was cut short: {name}"));
-            if clear {
-                empty(&data(store, &name))?;
-                volume.is_filling = false;
-                state::save(&path.join("volume.json"), &volume)?;
-            }
+        // What cannot be cleared keeps nothing else.
+        if let Err(error) = sweep_one(store, &entry.path(), clear, found) {
+            failed.get_or_insert(error);
         }
     }
-    Ok(found)
+    failed.map_or(Ok(()), Err)
+}
+
+fn sweep_one(store: &Store, path: &Path, clear: bool, found: &mut dyn FnMut(&str)) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Locked: somebody is at work on it.
+    let Some(_lock) = Lock::try_now(path)? else { return Ok(()) };
+    if name.starts_with(".new-") || name.starts_with(".removed-") {
+        found(&format!("a half-made or half-removed volume: {}", path.display()));
+        if clear {
+            remove_tree(path, Some(&IdMap::for_caller().0))?;
+        }
+    } else if let Ok(Some(mut volume)) = load(store, &name)
+        && volume.is_filling
+    {
+        found(&format!("a volume whose first filling was cut short: {name}"));
+        if clear {
+            empty(&data(store, &name))?;
+            volume.is_filling = false;
+            state::save(&path.join("volume.json"), &volume)?;
+        }
+    }
+    Ok(())
 }
