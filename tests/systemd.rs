@@ -223,6 +223,14 @@ fn a_plain_users_limits_are_real() {
         assert_eq!(file(&folder, "memory.max"), "100663296");
         sandbox.call(&["rm", "-f", &id]).ok();
         assert!(!folder.exists());
+        // Of one whose record is torn the name of its unit is known all the same.
+        let torn = sandbox.start(&["-m", "64m"], &["sleep", "1000"]);
+        let folder = cgroup(i64::from(sandbox.pid(&torn)));
+        let record = sandbox.path("data/containers").join(&torn).join("container.json");
+        assert!(record.exists(), "{record:?}");
+        fs::write(record, "{").expect("write");
+        sandbox.call(&["gc", "--force"]).ok();
+        wait_until("the end of its unit", || !folder.exists());
         // Without a limit nobody is asked, and there is no cgroup of its own.
         let free = sandbox.start(&[], &["sleep", "1000"]);
         assert!(sandbox.inspect(&free)["Minibox"]["cgroup"].is_null());
