@@ -655,7 +655,6 @@ fn failures_are_one_line_and_one_object() {
         for verb in ["checkpoint", "restore"] {
             engine.call(&[verb, "--help"]).code(1).says("not supported");
         }
-        engine.call(&["create", "--no-pivot", "x"]).code(1).says("--no-pivot");
         engine.call(&["create", "a/b"]).code(1).says("config.json");
         engine.call(&["create", "-b", "bundle", "a/b"]).code(1).says("invalid container ID");
     }
@@ -1054,5 +1053,79 @@ fn mounts_come_in_order_and_lose_what_is_not_named() {
         ]);
         let ran = engine.call(&["run", "-b", "bundle", &id]);
         assert_eq!(ran.ok(), "found", "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_another_mount_brought_is_mapped_too() {
+    for engine in
+        Caller::root_only("mounts with mappings of their own").into_iter().map(Engine::new)
+    {
+        let (rootfs, host) = (engine.sandbox.rootfs(), engine.sandbox.folder("host"));
+        fs::write(host.join("file"), "").expect("a file");
+        for own_users in [false, true] {
+            engine.config(|config| {
+                let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+                let inside = |path: &str| format!("{rootfs}{path}");
+                let bind = |from: &str, to: &str| {
+                    json!({"source": from, "destination": to, "options": ["rbind"],
+                        "uidMappings": map, "gidMappings": map})
+                };
+                let mut brought = bind(host.to_str().expect("a path"), "/mnt");
+                for key in ["uidMappings", "gidMappings"] {
+                    brought.as_object_mut().expect("an object").remove(key);
+                    if own_users {
+                        config["linux"][key] = map.clone();
+                    }
+                }
+                if own_users {
+                    let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+                    namespaces.push(json!({"type": "user"}));
+                }
+                let mounts = config["mounts"].as_array_mut().expect("a list");
+                mounts.retain(|mount| mount["options"] != json!(["rbind"]));
+                mounts.extend([brought, bind(&inside("/mnt"), &inside("/opt"))]);
+            });
+            engine.program(&["stat", "-c", "%u", "/mnt/file", "/opt/file"]);
+            let ran = engine.call(&["run", "-b", "bundle", &engine.id("c")]);
+            // As the host has it and as the map says; seen from inside the user namespace.
+            let seen = if own_users { "65534\n0" } else { "0\n100000" };
+            assert_eq!(ran.ok(), seen, "{own_users}: {}", ran.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_root_that_cannot_be_swapped_stays_below_and_tells_nothing() {
+    for engine in Engine::all() {
+        let id = engine.id("c");
+        // Who maps id 0 must have this.
+        engine.config(|config| {
+            for set in ["bounding", "permitted"] {
+                let set = config["process"]["capabilities"][set].as_array_mut().expect("a set");
+                set.push(json!("CAP_SETFCAP"));
+            }
+        });
+        // Where a whole procfs is in sight, one without masks could be mounted.
+        let mount = "mount -t proc none /mnt || echo refused";
+        let script =
+            format!("ls /; wc -l < /proc/1/mountinfo; unshare -Urmpf sh -c '{mount}'; cat");
+        engine.program(&["sh", "-c", &script]);
+        let run = |options: &[&str]| {
+            let args = [&["run", "-b", "bundle"], options, &[&id]].concat();
+            engine.call(&args).ok().to_owned()
+        };
+        let laid_over = run(&["--no-pivot"]);
+        assert!(
+            laid_over.contains("while_loop.py\n") && laid_over.ends_with("refused"),
+            "{laid_over}"
+        );
+        assert_eq!(laid_over, run(&[]));
+
+        engine.program(&["sleep", "1000"]);
+        engine.quietly(&["create", "-b", "bundle", "--no-pivot", &id]).ok();
+        engine.call(&["start", &id]).ok();
+        assert!(engine.call(&["exec", &id, "ls", "/"]).ok().contains("while_loop.py"));
+        engine.call(&["delete", "--force", &id]).ok();
     }
 }

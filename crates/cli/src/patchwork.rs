@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use minibox_runtime::{Error, Result, plan};
+use minibox_runtime::{Error, Result, mountinfo, plan};
 use oci_spec::runtime as oci;
 
 /// A root put together: the folder that is the root, and what is mounted in it.
@@ -17,13 +17,10 @@ pub(crate) struct Patchwork {
     pub mounts: Vec<oci::Mount>,
 }
 
-/// The host's mount points strictly below `folder`, proc_pid_mountinfo(5).
+/// The host's mount points strictly below `folder`.
 pub(crate) fn mounts_below(folder: &Path) -> Vec<PathBuf> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| {
-        // Blanks in paths are written as octal numbers.
-        PathBuf::from(point.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\"))
-    });
+    let points = mountinfo::parse(&text).map(|mount| mount.place());
     points.filter(|point| point.starts_with(folder) && point != folder).collect()
 }
 

@@ -279,6 +279,9 @@ fn call_of_container(plan: &Plan, step: Step, index: usize) -> String {
             }
         },
         Step::TakeMounts => plan.mounts.get(index).map_or(String::new(), take),
+        Step::PivotRoot if plan.root.laid_over.is_some() => String::from(
+            "move_mount(the root, \"/\"); umount2(/proc and /sys of the host, MNT_DETACH); chroot(\".\")",
+        ),
         Step::PivotRoot => format!(
             "move_mount(the root, {}); pivot_root(\".\", \".\"); umount2(\".\", MNT_DETACH)",
             quoted(&plan.root.attach_at)
@@ -407,10 +410,10 @@ pub fn clone_failed(plan: &Plan, fault: Fault) -> Error {
 }
 
 /// A mount could not be mapped.
-pub fn map_failed(mapped: &MappedMount, fault: Fault) -> Error {
-    Error::new(format!("cannot map the owners of {}", text(&mapped.path)))
+pub fn map_failed(path: &CStr, fault: Fault) -> Error {
+    Error::new(format!("cannot map the owners of {}", text(path)))
         .step(Step::MapMounts)
-        .call(format!("{}({}, MOUNT_ATTR_IDMAP)", fault.call, quoted(&mapped.path)))
+        .call(format!("{}({}, MOUNT_ATTR_IDMAP)", fault.call, quoted(path)))
         .errno(fault.errno)
         .hint("without a user namespace of its own (--userns host) the container needs no map")
 }

@@ -5,6 +5,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 use std::convert::Infallible;
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use libc::AT_FDCWD;
@@ -76,7 +77,9 @@ fn be_born(plan: &Plan, line: Line, taken: &mut [RawFd]) -> Result<Infallible, T
     }
     line.at(Step::PivotRoot, 0, || pivot(root, &plan.root))?;
     for (index, mount) in plan.mounts.iter().enumerate() {
-        line.at(Step::AttachMounts, index, || mount.attach(taken[index]))?;
+        line.at(Step::AttachMounts, index, || {
+            mount.attach(taken[index], |inside| line.have_mapped(index, inside))
+        })?;
     }
     if let Some(place) = &plan.cwd_place {
         // Where this is not possible, entering it will say why.
@@ -196,7 +199,7 @@ pub fn take_root(root: &RootPlan) -> Sys<RawFd> {
             // One on top of the other, so back in reverse: the old root must go with nothing on it.
             for layer in root.mapped.iter().rev() {
                 sys::fchdir(layer.mount.as_raw_fd())?;
-                sys::detach_here()?;
+                sys::detach(c".")?;
             }
             Ok(mount)
         }
@@ -212,18 +215,42 @@ fn attach(mount: RawFd, root: &RootPlan) -> Sys<()> {
     Ok(())
 }
 
-/// From here on `/` is the container's. The old root lies over it for one call, then it is gone.
+/// From here on `/` is the container's. The old root lies over it for one call, then it is gone; or it stays below,
+/// where it is one that cannot be swapped.
 pub fn pivot(mount: RawFd, root: &RootPlan) -> Sys<()> {
     attach(mount, root)?;
     sys::fchdir(mount)?;
     sys::close(mount);
-    sys::pivot_root_here()?;
-    sys::detach_here()?;
+    if let Some(telling) = &root.laid_over {
+        // Paths still begin at the old one.
+        for path in telling {
+            take_away(path)?;
+        }
+        sys::chroot_here()?;
+    } else {
+        sys::pivot_root_here()?;
+        sys::detach(c".")?;
+    }
     sys::chdir(c"/")
 }
 
+/// A mount of the host's; in a user namespace it cannot go, and is covered.
+fn take_away(path: &CStr) -> Sys<()> {
+    match sys::detach(path) {
+        Err(fault) if matches!(fault.errno, Errno::EINVAL | Errno::EPERM) => {
+            let place = sys::openat2(AT_FDCWD, path, libc::O_PATH, 0, libc::RESOLVE_NO_SYMLINKS)?;
+            let cover = MountPlan::take_fresh(c"tmpfs", &[], None, libc::MOUNT_ATTR_RDONLY)?;
+            sys::move_mount(cover, place)?;
+            sys::close(cover);
+            sys::close(place);
+            Ok(())
+        }
+        done => done,
+    }
+}
+
 /// Writes below the container's own procfs and nowhere else (CVE-2025-52881).
-fn set_sysctl(path: &std::ffi::CStr, value: &std::ffi::CStr) -> Sys<()> {
+fn set_sysctl(path: &CStr, value: &CStr) -> Sys<()> {
     let proc = sys::openat2(
         AT_FDCWD,
         c"/proc",

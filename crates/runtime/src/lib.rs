@@ -48,6 +48,7 @@ pub mod join;
 pub mod label;
 pub mod line;
 pub mod middle;
+pub mod mountinfo;
 pub mod mounts;
 pub mod net_devices;
 pub mod pid_namespace;

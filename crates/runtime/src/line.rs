@@ -44,9 +44,11 @@ pub enum Kind {
     Born,
     /// It is time for the hooks; the child waits for one byte.
     Hooks,
+    /// A mount whose owners are to be mapped travels with this message; the child waits for one byte.
+    Map,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::Before,
     Kind::Done,
     Kind::Failed,
@@ -55,6 +57,7 @@ const KINDS: [Kind; 8] = [
     Kind::Listener,
     Kind::Born,
     Kind::Hooks,
+    Kind::Map,
 ];
 
 /// One message, 64 bytes on the wire.
@@ -210,6 +213,13 @@ impl Line {
     pub fn hand_over_listener(&self, listener: RawFd) -> Sys<()> {
         let message = Message::new(Kind::Listener, Step::Seccomp, 0, 0);
         sys::send_with_fd(self.socket, &message.to_wire(), listener)
+    }
+
+    /// Has the parent map the owners of mount `index` of its plan.
+    pub fn have_mapped(&self, index: usize, mount: RawFd) -> Sys<()> {
+        let message = Message::new(Kind::Map, Step::AttachMounts, index as u16, 0);
+        sys::send_with_fd(self.socket, &message.to_wire(), mount)?;
+        if self.wait() { Ok(()) } else { Err(Fault::new("recv", Errno::EPIPE)) }
     }
 
     /// Waits for the parent's word; false where the parent is gone.

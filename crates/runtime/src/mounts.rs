@@ -46,6 +46,8 @@ pub enum Source {
         path: CString,
         /// With all mounts below it.
         recursive: bool,
+        /// With other owners: the child hands the mount to the parent for that.
+        mapping: Option<Mapping>,
     },
     /// What is mounted on the place already, which changes; `remount`.
     Place,
@@ -58,8 +60,17 @@ pub enum Source {
     },
 }
 
-/// A detached mount that is to show other owners than are written on its filesystem. That takes power
-/// over the filesystem, so the parent does it, and the child inherits the descriptor.
+/// Which other owners a mount shows than are written on its filesystem. That takes power over the filesystem, so the
+/// parent does it.
+#[derive(Debug, Default)]
+pub struct Mapping {
+    /// The mounts below it are mapped too.
+    pub below: bool,
+    /// From written ids to those shown; `None` is the container's own map.
+    pub map: Option<IdMap>,
+}
+
+/// A detached mount that the parent has opened; the child inherits the descriptor.
 #[derive(Debug)]
 pub struct MappedMount {
     /// Absolute path on the host.
@@ -68,10 +79,8 @@ pub struct MappedMount {
     pub mount: OwnedFd,
     /// With all mounts below it.
     pub recursive: bool,
-    /// Those below it are mapped too.
-    pub maps_below: bool,
-    /// From written ids to those shown; `None` is the container's own map.
-    pub map: Option<IdMap>,
+    /// Its owners, where they are to be others.
+    pub mapping: Mapping,
 }
 
 impl MappedMount {
@@ -82,12 +91,7 @@ impl MappedMount {
                 .step(Step::TakeMounts)
         })?;
         let mount = sys::own(mount);
-        Ok(MappedMount { path, mount, recursive, maps_below: false, map: None })
-    }
-
-    /// PARENT: maps the owners as the user namespace `map` does.
-    pub fn apply(&self, map: &OwnedFd) -> Sys<()> {
-        sys::map_mount(self.mount.as_raw_fd(), self.maps_below, map.as_raw_fd())
+        Ok(MappedMount { path, mount, recursive, mapping: Mapping::default() })
     }
 }
 
@@ -399,11 +403,13 @@ pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<Mount
             "it has one of uidMappings and gidMappings without the other",
         )));
     }
-    let (mut mapped, mut maps_below) = (map.is_some(), false);
+    let mut mapping = map.is_some().then(|| Mapping { below: false, map: map.clone() });
     for word in mount.options().iter().flatten().map(String::as_str) {
         match word {
             "bind" | "rbind" => (bind, recursive) = (true, word == "rbind"),
-            "idmap" | "ridmap" => (mapped, maps_below) = (true, word == "ridmap"),
+            "idmap" | "ridmap" => {
+                mapping = Some(Mapping { below: word == "ridmap", map: map.clone() });
+            }
             "tmpcopyup" => copies_up = true,
             "remount" => remount = true,
             word if WITHOUT_MEANING.contains(&word) => {}
@@ -454,16 +460,15 @@ pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<Mount
         }
         // A missing one is told by the step that takes it, unless it has been made by then.
         let is_file = path.exists() && !path.is_dir();
-        if let Some(path) = inside(path).filter(|_| !mapped) {
+        if let Some(path) = inside(path) {
             let path = c_string(path.into_os_string().into_encoded_bytes(), "a mount's source")?;
-            return made(Source::Inside { path, recursive }, is_file, unnamed);
+            return made(Source::Inside { path, recursive, mapping }, is_file, unnamed);
         }
         let is_shared = change.propagation.max(below.propagation) == libc::MS_SHARED;
         let is_opened = path.exists() && (in_userns || is_shared) && !needs_user_namespace();
         let path = c_string(path.as_os_str().as_encoded_bytes(), "a mount's source")?;
-        if mapped {
-            let opened = MappedMount::open(path, recursive)?;
-            let opened = MappedMount { maps_below, map, ..opened };
+        if let Some(mapping) = mapping {
+            let opened = MappedMount { mapping, ..MappedMount::open(path, recursive)? };
             return made(Source::Mapped(opened), is_file, unnamed);
         }
         if !is_opened {
@@ -478,7 +483,7 @@ pub fn plan(mount: &Mount, root: Option<&Path>, in_userns: bool) -> Result<Mount
         let unlocked = if in_userns { libc::MOUNT_ATTR_NOSYMFOLLOW } else { ATTRIBUTES };
         return made(Source::Opened(opened), is_file, unnamed & unlocked);
     }
-    if mapped {
+    if mapping.is_some() {
         return Err(Error::new(named("only a bind can map ids")));
     }
     let fstype = mount.typ().as_deref().ok_or_else(|| Error::new(named("it has no type")))?;
@@ -582,9 +587,18 @@ impl MountPlan {
         }
     }
 
-    /// What is to be mapped of it.
+    /// What is to be mapped of it before the child is born.
     pub fn mapped(&self) -> Option<&MappedMount> {
         if let Source::Mapped(mapped) = &self.source { Some(mapped) } else { None }
+    }
+
+    /// How its owners are to be mapped.
+    pub fn mapping(&self) -> Option<&Mapping> {
+        match &self.source {
+            Source::Mapped(opened) => Some(&opened.mapping),
+            Source::Inside { mapping, .. } => mapping.as_ref(),
+            _ => None,
+        }
     }
 
     /// Is it a new filesystem on /dev that is to be read-only? Not before it is filled.
@@ -633,13 +647,16 @@ impl MountPlan {
         sys::fsmount(context, attributes)
     }
 
-    /// CHILD, inside the new root: onto its place.
-    pub fn attach(&self, mount: RawFd) -> Sys<()> {
-        if let Source::Inside { path, recursive } = &self.source {
+    /// CHILD, inside the new root: onto its place. `have_mapped` has the parent map a mount's owners.
+    pub fn attach(&self, mount: RawFd, have_mapped: impl FnOnce(RawFd) -> Sys<()>) -> Sys<()> {
+        if let Source::Inside { path, recursive, mapping } = &self.source {
             let source =
                 sys::openat2(AT_FDCWD, path, libc::O_PATH, 0, libc::RESOLVE_NO_MAGICLINKS)?;
             let mount = sys::open_tree_clone(source, c"", *recursive)?;
             sys::close(source);
+            if mapping.is_some() {
+                have_mapped(mount)?;
+            }
             self.change(mount, *recursive)?;
             return self.place.attach(mount);
         }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -24,7 +24,8 @@ use crate::error::{Error, Result};
 use crate::idmap::{self, IdMap, Range};
 use crate::label;
 use crate::line::Listening;
-use crate::mounts::{self, MappedMount, MountPlan, Place, Source, c_string};
+use crate::mountinfo::{self, Mounted};
+use crate::mounts::{self, MappedMount, Mapping, MountPlan, Place, Source, c_string};
 use crate::net_devices::{self, NetDevice};
 use crate::process::ProcessPlan;
 use crate::resctrl;
@@ -66,6 +67,8 @@ pub struct Choices {
     /// The root shows the ids that are written on its filesystem as the container's own. The caller is
     /// root of the host; without a user namespace there is nothing to do.
     pub map_root: bool,
+    /// The root of the host cannot be swapped: [`RootPlan::laid_over`].
+    pub no_pivot: bool,
     /// How much the caller wants to hear on the way.
     pub listening: Listening,
     /// Test builds: fail at this step with this errno.
@@ -99,8 +102,12 @@ pub struct RootPlan {
     /// The folder once more, for the child.
     pub lower: CString,
     /// Where on the host it is attached for the moment of pivot_root: the folder itself, or `/` where it is
-    /// mapped, since the container's ids may not reach the folder.
+    /// mapped, since the container's ids may not reach the folder, and where it is laid over the old root.
     pub attach_at: CString,
+    /// The old root is no mount that could be swapped but an initial ramdisk's, and this is to be laid over it. What
+    /// is named must go from there first, the latest first: where a whole procfs or sysfs is in sight the kernel
+    /// lets a user namespace mount one without what is masked (mount_too_revealing()).
+    pub laid_over: Option<Vec<CString>>,
     /// What it is made of, where its owners are mapped: the folder, then the folder of the layer.
     pub mapped: Vec<MappedMount>,
 }
@@ -323,6 +330,11 @@ impl Plan {
         self.clone_flags & libc::CLONE_NEWUSER as u64 != 0
     }
 
+    /// The map that applies; none where there is no user namespace either.
+    pub fn map_of<'a>(&'a self, mapping: &'a Mapping) -> Option<&'a IdMap> {
+        mapping.map.as_ref().or(self.id_map.as_ref())
+    }
+
     /// Everything whose owners are to be mapped.
     pub fn mapped(&self) -> impl Iterator<Item = &MappedMount> {
         self.root.mapped.iter().chain(self.mounts.iter().filter_map(MountPlan::mapped))
@@ -384,7 +396,7 @@ fn fill(
         }
     }
     if !spec::has_namespace(spec, LinuxNamespaceType::User)
-        && let Some(mount) = mounts.iter().find(|m| m.mapped().is_some_and(|m| m.map.is_none()))
+        && let Some(mount) = mounts.iter().find(|m| m.mapping().is_some_and(|m| m.map.is_none()))
     {
         let place = mount.place.path.to_string_lossy();
         return Err(Error::new(format!("the mount on {place}: there are no ids to map to"))
@@ -533,7 +545,11 @@ pub fn plan_root(path: &Path, choices: &Choices, in_userns: bool) -> Result<Root
     if choices.map_root && in_userns {
         let whole = choices.layer.is_none() && recursive;
         let folder = MappedMount::open(lower.clone(), whole)?;
-        mapped.push(MappedMount { maps_below: whole, ..folder });
+        mapped.push(MappedMount { mapping: Mapping { below: whole, map: None }, ..folder });
+        attach_at = c_string("/", "ROOTFS")?;
+    }
+    let laid_over = choices.no_pivot.then(telling_mounts).transpose()?;
+    if laid_over.is_some() {
         attach_at = c_string("/", "ROOTFS")?;
     }
     let mount = match &choices.layer {
@@ -556,7 +572,29 @@ pub fn plan_root(path: &Path, choices: &Choices, in_userns: bool) -> Result<Root
     };
     let attributes = choices.root_attributes;
     let propagation = libc::MS_PRIVATE;
-    Ok(RootPlan { path, folder, mount, attributes, propagation, lower, attach_at, mapped })
+    Ok(RootPlan {
+        path,
+        folder,
+        mount,
+        attributes,
+        propagation,
+        lower,
+        attach_at,
+        laid_over,
+        mapped,
+    })
+}
+
+/// Where a procfs or sysfs is mounted whole, the latest first.
+fn telling_mounts() -> Result<Vec<CString>> {
+    let own = Path::new("/proc/self/mountinfo");
+    let text = std::fs::read_to_string(own).map_err(|error| Error::of_io("read", own, &error))?;
+    let is_telling =
+        |mount: &Mounted<'_>| mount.root == "/" && matches!(mount.fstype, "proc" | "sysfs");
+    let places = mountinfo::parse(&text).rev().filter(is_telling);
+    places
+        .map(|mount| c_string(mount.place().into_os_string().into_vec(), "a mount's source"))
+        .collect()
 }
 
 /// With or without the `r` that engines put before it: what is mounted on the root has words of its own.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 
 use crate::error::{Error, Result};
+use crate::mountinfo;
 
 /// The class of service that a container is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,14 +145,10 @@ fn is_file_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains('/')
 }
 
-/// Where it is mounted, by proc_pid_mountinfo(5).
+/// Where it is mounted.
 fn mounted() -> Option<PathBuf> {
     let text = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    text.lines().find_map(|line| {
-        let (left, right) = line.split_once(" - ")?;
-        let is_it = right.split(' ').next() == Some("resctrl");
-        left.split(' ').nth(4).filter(|_| is_it).map(PathBuf::from)
-    })
+    mountinfo::parse(&text).find(|mount| mount.fstype == "resctrl").map(|mount| mount.place())
 }
 
 #[cfg(test)]

@@ -195,15 +195,29 @@ fn make_cgroup(
 fn map_mounts(plan: &Plan) -> Result<()> {
     let mut namespaces: Vec<(&IdMap, OwnedFd)> = Vec::new();
     for mapped in plan.mapped() {
-        let Some(map) = mapped.map.as_ref().or(plan.id_map.as_ref()) else { continue };
+        let Some(map) = plan.map_of(&mapped.mapping) else { continue };
         if !namespaces.iter().any(|(known, _)| *known == map) {
             namespaces.push((map, idmap::user_namespace(map)?));
         }
         for (_, namespace) in namespaces.iter().filter(|(known, _)| *known == map) {
-            mapped.apply(namespace).map_err(|fault| describe::map_failed(mapped, fault))?;
+            sys::map_mount(mapped.mount.as_raw_fd(), mapped.mapping.below, namespace.as_raw_fd())
+                .map_err(|fault| describe::map_failed(&mapped.path, fault))?;
         }
     }
     Ok(())
+}
+
+/// Maps the owners of a mount that was made inside, where only the child could find its source.
+fn map_mount_inside(subject: Subject<'_>, index: usize, mount: Option<&OwnedFd>) -> Result<()> {
+    let Subject::Container(plan) = subject else { return Ok(()) };
+    let planned = plan.mounts.get(index).and_then(|planned| {
+        let mapping = planned.mapping()?;
+        Some((&planned.place.path, mapping.below, plan.map_of(mapping)?))
+    });
+    let (Some((place, below, map)), Some(mount)) = (planned, mount) else { return Ok(()) };
+    let namespace = idmap::user_namespace(map)?;
+    sys::map_mount(mount.as_raw_fd(), below, namespace.as_raw_fd())
+        .map_err(|fault| describe::map_failed(place, fault))
 }
 
 /// Does one step of the parent's, with the same report and the same injected failures as the child's.
@@ -315,6 +329,7 @@ impl Parents {
                     }
                     Ok(())
                 }
+                Kind::Map => map_mount_inside(subject, index, fd.as_ref()).map(|()| word()),
                 Kind::Failed => {
                     let pid = child.as_ref().map(|(pid, _)| *pid).or(middle).unwrap_or(0);
                     // A child that got no word only echoes what failed here.

@@ -157,7 +157,7 @@ steps! {
         "swap the root, and let the old one go"
         "Now `/` is the container's and the host's filesystem is nowhere: no link, no `..`, no race in the container's files can lead back to it. That is why everything after this step may use paths."
         "pivot_root(2), umount2(2)"
-        [EINVAL => "the current root is the initial ramdisk's, which cannot be swapped", EPERM => "pivot_root(2) is forbidden by a seccomp filter or security module"]
+        [EINVAL => "the current root is the initial ramdisk's, which cannot be swapped: switch_root(8) first, or give minibox-oci --no-pivot", EPERM => "pivot_root(2) is forbidden by a seccomp filter or security module"]
     AttachMounts "attach-mounts" Child
         "attach the mounts, each at its place"
         "Only now, inside the new root: a link in the container's files can at worst lead to another of its files. /proc, /sys and /dev must be real folders."

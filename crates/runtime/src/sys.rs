@@ -1127,9 +1127,15 @@ pub fn pivot_root_here() -> Sys<()> {
     syscall!("pivot_root", libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()).map(drop)
 }
 
-/// umount2(2) of the current directory with `MNT_DETACH`.
-pub fn detach_here() -> Sys<()> {
-    syscall!("umount2", libc::SYS_umount2, c".".as_ptr(), libc::MNT_DETACH).map(drop)
+/// umount2(2) with `MNT_DETACH`; a link at the end of `path` is not followed.
+pub fn detach(path: &CStr) -> Sys<()> {
+    let flags = libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW;
+    syscall!("umount2", libc::SYS_umount2, path.as_ptr(), flags).map(drop)
+}
+
+/// chroot(2) into the current directory.
+pub fn chroot_here() -> Sys<()> {
+    syscall!("chroot", libc::SYS_chroot, c".".as_ptr()).map(drop)
 }
 
 // ---- network and terminal ------------------------------------------------------------------------

@@ -168,7 +168,7 @@ fn mount(root: &RootPlan, mounts: &[MountPlan], readonly: bool) -> Result<()> {
     }
     of_root(pivot(top, root).map(|()| top))?;
     for (mount, taken) in mounts.iter().zip(taken) {
-        mount.attach(taken).map_err(|fault| of_mount(mount, fault))?;
+        mount.attach(taken, |_| Ok(())).map_err(|fault| of_mount(mount, fault))?;
     }
     if readonly {
         let change = MountChange { set: libc::MOUNT_ATTR_RDONLY, ..MountChange::default() };

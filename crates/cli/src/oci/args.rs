@@ -97,7 +97,7 @@ pub(crate) struct CreateArgs {
     pub bundle: PathBuf,
     #[command(flatten)]
     pub hand_over: HandOver,
-    /// Refused: the root is always swapped with pivot_root(2)
+    /// Lay the root over the host's, which is an initial ramdisk's and cannot be swapped
     #[arg(long)]
     pub no_pivot: bool,
     /// Keep the caller's session keyring

@@ -58,10 +58,6 @@ pub(super) fn has_start_hooks(root: &Path, id: &str) -> bool {
 }
 
 fn make(root: &Path, args: &CreateArgs, cgroups: Cgroups, is_left: bool) -> Result<Running> {
-    if args.no_pivot {
-        return Err(Error::new("--no-pivot: a root is always swapped with pivot_root(2) here")
-            .hint("a chroot can be left again; from an initial ramdisk, switch_root first"));
-    }
     let hand_over = absolute(&args.hand_over)?;
     let bundle = fs::canonicalize(&args.bundle)
         .map_err(|error| Error::of_io("find the bundle", &args.bundle, &error))?;
@@ -76,6 +72,7 @@ fn make(root: &Path, args: &CreateArgs, cgroups: Cgroups, is_left: bool) -> Resu
         console_size: process.and_then(console_size).or(own_size),
         preserve_fds: args.preserve_fds,
         bare_newlines: has_bare_newlines(is_left),
+        no_pivot: args.no_pivot,
         fail_at: crate::trial::fail_at()?,
         ..Choices::default()
     };

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::mountinfo::{self, Mounted};
 use crate::mounts::c_string;
 use crate::sys::{self, Sys};
 use crate::systemd::Unit;
@@ -36,26 +37,18 @@ impl Layout {
         Layout::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
     }
 
-    fn parse(mountinfo: &str) -> Layout {
+    fn parse(text: &str) -> Layout {
         let mut layout = Layout::default();
-        let mut lines = mountinfo.lines();
-        while let Some(line) = lines.next() {
-            let Some((left, right)) = line.split_once(" - ") else {
-                continue;
-            };
-            let mut right = right.split(' ');
-            let fields = (left.split(' ').nth(4), right.next(), right.nth(1));
-            let (Some(mount), Some(fstype), Some(options)) = fields else {
-                continue;
-            };
+        let mut mounts = mountinfo::parse(text);
+        while let Some(mount) = mounts.next() {
             // What is mounted on the same place later hides it.
-            let is_hidden = || lines.clone().any(|line| line.split(' ').nth(4) == Some(mount));
-            if !fstype.starts_with("cgroup") || is_hidden() {
+            let is_it = |later: Mounted<'_>| later.escaped_place == mount.escaped_place;
+            if !mount.fstype.starts_with("cgroup") || mounts.clone().any(is_it) {
                 continue;
             }
-            if fstype == "cgroup2" && layout.v2.is_none() {
-                layout.v2 = Some(PathBuf::from(mount));
-            } else if fstype == "cgroup" {
+            if mount.fstype == "cgroup2" && layout.v2.is_none() {
+                layout.v2 = Some(mount.place());
+            } else if mount.fstype == "cgroup" {
                 let generic = [
                     "rw",
                     "ro",
@@ -65,13 +58,14 @@ impl Layout {
                     "cpuset_v2_mode",
                     "favordynmods",
                 ];
-                let controllers: Vec<String> = options
+                let controllers: Vec<String> = mount
+                    .options
                     .split(',')
                     .filter(|word| !generic.contains(word) && !word.starts_with("release_agent"))
                     .map(str::to_owned)
                     .collect();
                 if !layout.v1.iter().any(|h| h.controllers == controllers) {
-                    layout.v1.push(Hierarchy { mount: PathBuf::from(mount), controllers });
+                    layout.v1.push(Hierarchy { mount: mount.place(), controllers });
                 }
             }
         }
