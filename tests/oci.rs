@@ -716,6 +716,11 @@ fn paused_updated_and_counted() {
         assert_eq!((&stats["type"], &stats["id"]), (&json!("stats"), &json!(id)));
         assert_eq!(stats["data"]["pids"]["current"], 1);
         assert_eq!(stats["data"]["memory"]["usage"]["limit"], 96 << 20);
+        if is_version_2() {
+            assert!(stats["data"]["cpu"]["psi"]["some"]["total"].is_u64(), "{stats}");
+            assert!(stats["data"]["blkio"]["psi"]["full"]["avg10"].is_f64(), "{stats}");
+            assert_eq!(stats["data"]["hugetlb"]["2MB"]["failcnt"], 0, "{stats}");
+        }
         let events = Beside::spawn(&mut engine.command(&["events", "--interval=10ms", &id]));
         events.wait_for("\"stats\"");
         engine.call(&["pause", &id]).ok();

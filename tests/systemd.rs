@@ -107,7 +107,8 @@ fn a_container_is_a_scope() {
             config["linux"]["cgroupsPath"] = json!(format!("mini-test.slice:pre:{id}"));
             config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
             config["linux"]["resources"]["pids"] = json!({"limit": 77});
-            config["linux"]["resources"]["cpu"] = json!({"quota": 50000, "period": 100_000});
+            config["linux"]["resources"]["cpu"] =
+                json!({"quota": 50000, "period": 100_000, "idle": 1});
             config["annotations"] = json!({"org.systemd.property.TimeoutStopSec": "7"});
         });
         engine.call(&["run", "-d", "-b", "bundle", &id]).ok();
@@ -143,6 +144,7 @@ fn a_container_is_a_scope() {
             (file(&folder, "memory.max"), file(&folder, "pids.max")),
             ("134217728".into(), "88".into())
         );
+        assert_eq!(file(&folder, "cpu.idle"), "1");
         engine.call(&["pause", &id]).ok();
         assert_eq!(file(&folder, "cgroup.freeze"), "1");
         engine.call(&["delete", "--force", &id]).ok();

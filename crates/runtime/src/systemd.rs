@@ -125,10 +125,21 @@ impl Unit {
     }
 
     /// Tells systemd which limits stand in the cgroup's files, so that it keeps them.
-    pub fn tell(&self, limits: Vec<(String, Value)>) -> Result<()> {
-        let name = Value::Text(self.name.clone());
-        let arguments = [name, Value::Bool(true), Value::Properties(limits)];
-        let told = Manager::of(self)?.call("SetUnitProperties", &arguments)?;
+    pub fn tell(&self, mut limits: Vec<(String, Value)>) -> Result<()> {
+        let mut manager = Manager::of(self)?;
+        let mut tell = |limits: &[(String, Value)]| {
+            let name = Value::Text(self.name.clone());
+            let arguments = [name, Value::Bool(true), Value::Properties(limits.to_vec())];
+            manager.call("SetUnitProperties", &arguments)
+        };
+        let mut told = tell(&limits)?;
+        let is_idle =
+            |(name, value): &(String, Value)| name == "CPUWeight" && *value == Value::U64(0);
+        if told.is_err() && limits.iter().any(is_idle) {
+            // Before version 252 it knows no idle cgroups, and the kernel takes no weight for one.
+            limits.retain(|property| !is_idle(property));
+            told = tell(&limits)?;
+        }
         told.map(drop).map_err(|refusal| self.refused("SetUnitProperties", &refusal))
     }
 

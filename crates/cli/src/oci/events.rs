@@ -10,7 +10,7 @@ use minibox_runtime::container::Container;
 use minibox_runtime::{Error, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::args::EventsArgs;
 use super::show;
@@ -82,6 +82,12 @@ impl Figures<'_> {
         self.text(controller, v1, v2).parse().unwrap_or(0)
     }
 
+    /// Without a limit of memory it is the greatest number that there is, about as in version 1.
+    fn limit(&self, v1: &str, v2: &str) -> u64 {
+        let text = self.text("memory", v1, v2);
+        if text == "max" { u64::MAX } else { text.parse().unwrap_or(0) }
+    }
+
     /// Files of lines with a name and a number.
     fn table(&self, controller: &str, v1: &str, v2: &str) -> BTreeMap<String, u64> {
         let text = self.text(controller, v1, v2);
@@ -95,11 +101,50 @@ impl Figures<'_> {
             self.number("memory", &format!("{v1}.{v1_end}"), &format!("{v2}.{v2_end}"))
         };
         json!({
-            "limit": of("limit_in_bytes", "max"),
+            "limit": self.limit(&format!("{v1}.limit_in_bytes"), &format!("{v2}.max")),
             "usage": of("usage_in_bytes", "current"),
             "max": of("max_usage_in_bytes", "peak"),
             "failcnt": of("failcnt", ""),
         })
+    }
+
+    /// How long tasks have waited, `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`; version 2 alone tells.
+    fn pressure(&self, file: &str) -> Value {
+        let mut lines = Map::new();
+        for line in self.text("", "", file).lines() {
+            let mut words = line.split(' ');
+            let name = words.next().unwrap_or_default();
+            let pairs = words.filter_map(|word| word.split_once('='));
+            let numbers = pairs.map(|(key, number)| {
+                let number = if key == "total" {
+                    json!(number.parse::<u64>().unwrap_or(0))
+                } else {
+                    json!(number.parse::<f64>().unwrap_or(0.0))
+                };
+                (key.to_owned(), number)
+            });
+            lines.insert(name.to_owned(), numbers.collect());
+        }
+        if lines.is_empty() { Value::Null } else { lines.into() }
+    }
+
+    /// By the size of the pages, as the files' names have it: 2MB.
+    fn huge_pages(&self) -> Map<String, Value> {
+        let of = |size: &String| {
+            let file = |end: &str| format!("hugetlb.{size}.{end}");
+            let number = |v1: &str, v2: &str| self.number("hugetlb", &file(v1), &file(v2));
+            let is_counted = !self.text("hugetlb", &file("failcnt"), &file("events")).is_empty();
+            let events = self.table("hugetlb", "", &file("events"));
+            is_counted.then(|| {
+                json!({
+                    "usage": number("usage_in_bytes", "current"),
+                    "max": number("max_usage_in_bytes", ""),
+                    "failcnt": events.get("max").copied().unwrap_or_else(|| number("failcnt", "")),
+                })
+            })
+        };
+        let sizes = huge_page_sizes();
+        sizes.into_iter().filter_map(|size| of(&size).map(|figures| (size, figures))).collect()
     }
 
     /// `major:minor Operation number` of version 1; `major:minor key=number …` of version 2.
@@ -133,6 +178,22 @@ impl Figures<'_> {
     }
 }
 
+/// As hugetlb's files are named: 2MB, 1GB.
+fn huge_page_sizes() -> Vec<String> {
+    let folders = std::fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+    let sizes = folders.filter_map(|folder| {
+        let name = folder.file_name().into_string().ok()?;
+        let mut size: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        let mut units = ["KB", "MB", "GB"].into_iter();
+        let mut unit = units.next();
+        while size >= 1024 {
+            (size, unit) = (size / 1024, units.next());
+        }
+        Some(format!("{size}{}", unit?))
+    });
+    sizes.collect()
+}
+
 /// What runc prints as `data`.
 fn stats(cgroup: &Cgroup) -> Value {
     let figures = Figures(cgroup);
@@ -163,6 +224,7 @@ fn stats(cgroup: &Cgroup) -> Value {
                 "throttledPeriods": get(&cpu, "nr_throttled"),
                 "throttledTime": throttled,
             },
+            "psi": figures.pressure("cpu.pressure"),
         },
         "memory": {
             "cache": cache,
@@ -171,6 +233,7 @@ fn stats(cgroup: &Cgroup) -> Value {
             "kernel": figures.memory("memory.kmem", ""),
             "kernelTCP": figures.memory("memory.kmem.tcp", ""),
             "raw": memory,
+            "psi": figures.pressure("memory.pressure"),
         },
         "pids": {
             "current": figures.number("pids", "pids.current", "pids.current"),
@@ -185,6 +248,8 @@ fn stats(cgroup: &Cgroup) -> Value {
                 "blkio.throttle.io_serviced_recursive",
                 [("rios", "Read"), ("wios", "Write")],
             ),
+            "psi": figures.pressure("io.pressure"),
         },
+        "hugetlb": figures.huge_pages(),
     })
 }

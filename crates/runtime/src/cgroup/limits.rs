@@ -72,8 +72,9 @@ impl Cgroup {
         let mut add = |name: &str, value| properties.push((name.to_owned(), value));
         for (file, name) in numbers {
             let found = self.read("", file).and_then(|text| number(&text));
-            // A weight of 0 is what an idle cgroup shows, and no weight to systemd.
-            if let Some(found) = found.filter(|found| *found != 0 || name != "CPUWeight") {
+            // Whatever weight an idle cgroup shows, systemd's word for it is 0.
+            let is_idle = name == "CPUWeight" && self.read("", "cpu.idle").as_deref() == Some("1");
+            if let Some(found) = if is_idle { Some(0) } else { found } {
                 add(name, Value::U64(found));
             }
         }
