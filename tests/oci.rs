@@ -1020,7 +1020,7 @@ fn exec_joins_the_cgroups_it_names() {
     let id = engine.running("c", &["sleep", "1000"]);
     for (asked, said) in [
         ("..", "bad sub cgroup path"),
-        ("nowhere", "adding pid to it: no such file or directory"),
+        ("nowhere", "adding pid of the new process to cgroups: no such file"),
         ("what:/", "unknown controller what"),
     ] {
         engine.call(&["exec", "--cgroup", asked, &id, "true"]).code(255).says(said);
@@ -1031,6 +1031,29 @@ fn exec_joins_the_cgroups_it_names() {
         let ran = engine.call(&["exec", "--cgroup", "pids:inner", &id, "cat", "/proc/self/cgroup"]);
         let inner: Vec<&str> = ran.ok().lines().filter(|line| line.ends_with("/inner")).collect();
         assert!(matches!(&inner[..], [one] if one.contains(":pids:")), "{inner:?}");
+    }
+    if is_version_2() {
+        let place = |ran: &Ran| ran.ok().trim_start_matches("0::").to_owned();
+        let own = Path::new("/sys/fs/cgroup").join(&id);
+        let move_to = |folder: &Path| {
+            fs::create_dir(folder).expect("a cgroup");
+            fs::write(folder.join("cgroup.procs"), engine.pid(&id).to_string()).expect("moved");
+        };
+        move_to(&own.join("inner"));
+        fs::write(own.join("cgroup.subtree_control"), "+pids").expect("divided");
+        let show = ["cat", "/proc/self/cgroup"];
+        let exec = |options: &[&str]| engine.call(&[&["exec"], options, &[&id], &show].concat());
+        assert_eq!(place(&exec(&[])), "/inner");
+        assert_eq!(place(&exec(&["--cgroup", "inner"])), "/inner");
+        exec(&["--cgroup", "/"]).code(255).says("device or resource busy");
+        // It has gone elsewhere, and somebody has tidied up behind it.
+        let elsewhere = own.with_file_name(format!("{id}-elsewhere"));
+        move_to(&elsewhere);
+        fs::remove_dir(own.join("inner")).expect("empty");
+        fs::remove_dir(&own).expect("empty");
+        assert!(place(&exec(&[])).ends_with("-elsewhere"));
+        engine.call(&["delete", "--force", &id]).ok();
+        return fs::remove_dir(elsewhere).expect("empty");
     }
     engine.call(&["delete", "--force", &id]).ok();
 }

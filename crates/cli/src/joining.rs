@@ -81,7 +81,8 @@ pub(crate) fn plan(
     let (id, folder) = (&container.record.id, store.folder(&container.record.id));
     let filter = seccomp::of_spec(&spec, id, &folder)?;
     let program = plan_process(&process, filter, single_id, stdio, size, die_with_parent)?;
-    JoinPlan::new(pid, pidfd, container.record.cgroup().as_ref(), program)
+    let cgroup = container.record.cgroup().map(|cgroup| cgroup.for_newcomers(pid)).transpose()?;
+    JoinPlan::new(pid, pidfd, cgroup.as_ref(), program)
 }
 
 /// The container's own environment, then what was given for this process.

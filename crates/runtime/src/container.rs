@@ -536,7 +536,11 @@ impl Container {
         let root = format!("/proc/{pid}/root");
         let root = fs::File::open(&root).map_err(|e| Error::of_io("open", root.as_ref(), &e))?;
         set_home(&mut process, root.as_fd());
-        let cgroup = self.cgroup()?.map(|cgroup| cgroup.below(below)).transpose()?;
+        // Who names one means that one.
+        let find = |cgroup: Cgroup| {
+            if below.is_empty() { cgroup.for_newcomers(pid) } else { cgroup.below(below) }
+        };
+        let cgroup = self.cgroup()?.map(find).transpose()?;
         let linux = self.spec.linux().as_ref();
         plan_join((pid, pidfd), cgroup.as_ref(), &process, (self.filter()?, size), linux, choices)
     }

@@ -730,7 +730,8 @@ pub struct JoinPlan {
 }
 
 impl JoinPlan {
-    /// Decides how to join the container whose PID 1 is `pid`, held by `target`.
+    /// Decides how to join the container whose PID 1 is `pid`, held by `target`, in `cgroup`:
+    /// [`Cgroup::for_newcomers`].
     pub fn new(
         pid: i32,
         target: OwnedFd,
@@ -745,13 +746,12 @@ impl JoinPlan {
         let granted = if is_other { u64::MAX } else { capabilities::grantable() };
         process.capabilities.limit_to(granted);
         let id_map = is_other.then(|| IdMap::of_process(pid)).transpose()?;
-        let cgroup = cgroup.map(|cgroup| cgroup.for_newcomers(pid)).transpose()?;
-        let usher = cgroup.as_ref().and_then(|cgroup| {
+        let usher = cgroup.and_then(|cgroup| {
             let unit = cgroup.unit.clone().filter(|unit| unit.is_user)?;
             let below = cgroup.path.split_once(&unit.name)?.1.to_owned();
             Some((unit, below))
         });
-        let folder = cgroup.as_ref().filter(|_| usher.is_none()).and_then(Cgroup::unified_folder);
+        let folder = cgroup.filter(|_| usher.is_none()).and_then(Cgroup::unified_folder);
         let comes_back = !is_other && idmap::in_first_user_namespace();
         Ok(JoinPlan {
             target,
@@ -760,7 +760,7 @@ impl JoinPlan {
             namespaces,
             keep_groups: id_map.as_ref().is_some_and(IdMap::denies_groups),
             id_map,
-            doors: cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default(),
+            doors: cgroup.map(Cgroup::doors).transpose()?.unwrap_or_default(),
             cgroup_folder: folder.map(open).transpose()?,
             usher,
             process,

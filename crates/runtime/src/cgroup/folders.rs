@@ -164,17 +164,17 @@ impl Cgroup {
         Address { path: self.path.clone(), unit: self.unit.clone() }
     }
 
-    /// Where a process that joins process `pid` may be: version 2 wants none in a cgroup that hands controllers
-    /// down, as one in which cgroups are made below may do.
+    /// Where a process that joins process `pid` may be: where that is, if this cgroup is gone, or takes none since
+    /// it hands controllers down, as one in which cgroups are made below may do. Both on version 2 alone.
     pub fn for_newcomers(&self, pid: i32) -> Result<Cgroup> {
-        let handed_down = self.unified.then(|| self.read("", "cgroup.subtree_control")).flatten();
-        if handed_down.is_none_or(|controllers| controllers.is_empty()) {
+        let is_gone = self.unified_folder().is_some_and(|folder| !folder.exists());
+        if !is_gone && !self.unified_folder().is_some_and(hands_down) {
             return Ok(self.clone());
         }
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let its = text.lines().find_map(|line| line.strip_prefix("0::/"));
-        let below = its.filter(|path| path.starts_with(&self.path)).unwrap_or(&self.path);
-        Address { path: below.to_owned(), unit: self.unit.clone() }.cgroup()
+        let its = its.filter(|path| is_gone || path.starts_with(&self.path)).unwrap_or(&self.path);
+        Address { path: its.to_owned(), unit: self.unit.clone() }.cgroup()
     }
 
     /// Does systemd make it around a process that exists already?
@@ -207,8 +207,16 @@ impl Cgroup {
                 if names.as_ref().is_none_or(|n| n.iter().any(|name| is_one(hierarchy, name))) {
                     folder.push(path.trim_matches('/'));
                     if !folder.is_dir() {
-                        let what = "adding pid to it: no such file or directory";
+                        let what =
+                            "adding pid of the new process to cgroups: no such file or directory";
                         return Err(wrong(&format!("{what}: {}", folder.display())));
+                    }
+                    if self.unified && hands_down(folder) {
+                        let what =
+                            "adding pid of the new process to cgroups: device or resource busy";
+                        return Err(
+                            wrong(what).hint("it hands controllers down: name one below it")
+                        );
                     }
                 }
             }
@@ -336,6 +344,12 @@ pub fn is_writable(layout: &Layout) -> bool {
     let hierarchies = layout.hierarchies();
     let writable = |h: &Hierarchy| access(&h.mount, AccessFlags::W_OK).is_ok();
     !hierarchies.is_empty() && hierarchies.iter().all(writable)
+}
+
+/// Version 2: a cgroup that hands controllers down takes no processes itself.
+fn hands_down(folder: &Path) -> bool {
+    fs::read_to_string(folder.join("cgroup.subtree_control"))
+        .is_ok_and(|text| !text.trim().is_empty())
 }
 
 /// CHILD: moves the calling process through each door.
