@@ -184,13 +184,15 @@ impl Cgroup {
     fn check_usage(&self, limit: Option<i64>, both: Option<i64>) -> Result<()> {
         let usage = self.read("memory", "memory.current").and_then(|text| text.parse::<i64>().ok());
         let Some(usage) = usage else { return Ok(()) };
-        match [limit, both].into_iter().flatten().find(|limit| (0..=usage).contains(limit)) {
-            Some(limit) => {
-                Err(Error::new(format!("the memory limit {limit} is below what is used, {usage}"))
-                    .errno(Errno::EBUSY))
+        for (what, limit) in [("memory+swap", both), ("memory", limit)] {
+            if let Some(limit) = limit.filter(|limit| (0..=usage).contains(limit)) {
+                return Err(Error::new(format!(
+                    "rejecting {what} limit {limit}: {usage} bytes are in use"
+                ))
+                .errno(Errno::EBUSY));
             }
-            None => Ok(()),
         }
+        Ok(())
     }
 
     fn write_memory_v1(&self, limit: i64) -> Result<()> {
