@@ -145,6 +145,14 @@ fn a_container_is_a_scope() {
             ("134217728".into(), "88".into())
         );
         assert_eq!(file(&folder, "cpu.idle"), "1");
+        for (option, value, left) in [
+            // systemd counts in hundredths, and would at the next reload.
+            ("--cpu-period", "90000", "50400 90000"),
+            ("--cpu-quota", "-1", "max 90000"),
+        ] {
+            engine.call(&["update", option, value, &id]).ok();
+            assert_eq!(file(&folder, "cpu.max"), left);
+        }
         engine.call(&["pause", &id]).ok();
         assert_eq!(file(&folder, "cgroup.freeze"), "1");
         engine.call(&["delete", "--force", &id]).ok();

@@ -21,10 +21,22 @@ impl Cgroup {
         let Some(unit) = &self.unit else { return self.write_limits(resources) };
         let before = self.as_properties();
         self.write_limits(resources)?;
+        let cpu = resources.cpu().as_ref();
+        if cpu.is_some_and(|cpu| cpu.idle() == Some(1) && cpu.shares().is_some()) {
+            tracing::warn!(
+                "unable to apply both cpu.idle and cpu.shares to systemd, ignoring cpu.shares"
+            );
+        }
         // What systemd is not told it would write anew as it believes it to be, at the next `daemon-reload`.
         let mut changed = self.as_properties();
         changed.retain(|property| !before.contains(property));
-        if changed.is_empty() { Ok(()) } else { unit.tell(changed) }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let time = self.read("", "cpu.max").filter(|time| time.starts_with("max "));
+        unit.tell(changed)?;
+        // Without a quota systemd thinks nothing of a period.
+        time.map_or(Ok(()), |time| self.write("cpu", "cpu.max", &time))
     }
 
     fn write_limits(&self, resources: &LinuxResources) -> Result<()> {
@@ -82,7 +94,10 @@ impl Cgroup {
         if let Some((quota, period)) = time.split_once(' ')
             && let (Some(quota), Some(period @ 1..)) = (number(quota), number(period))
         {
-            let per_second = quota.checked_mul(1_000_000).map_or(u64::MAX, |quota| quota / period);
+            // In whole hundredths: systemd knows no smaller parts.
+            let per_second = quota
+                .checked_mul(1_000_000)
+                .map_or(u64::MAX, |quota| (quota / period).next_multiple_of(10_000));
             add("CPUQuotaPerSecUSec", Value::U64(per_second));
             add("CPUQuotaPeriodUSec", Value::U64(period));
         }
@@ -207,8 +222,8 @@ impl Cgroup {
 
     fn limit_cpu(&self, cpu: &LinuxCpu) -> Result<()> {
         let shares = cpu.shares().filter(|shares| *shares != 0);
-        if let (Some(_), Some(_)) = (shares, cpu.idle()) {
-            // An idle cgroup takes no weight.
+        if shares.is_some() && self.read("cpu", "cpu.idle").as_deref() == Some("1") {
+            // An idle cgroup takes no weight, and one with a weight is not idle.
             self.write("cpu", "cpu.idle", "0")?;
         }
         if let Some(shares) = shares {
@@ -616,7 +631,7 @@ mod tests {
         let used = [("memory.current", "5000\n")];
         for memory in [r#""limit": 5000"#, r#""limit": -1, "swap": 4000"#] {
             let asked = format!(r#"{{"memory": {{{memory}, "checkBeforeUpdate": true}}}}"#);
-            refused(true, &used, &asked, "below what is used, 5000");
+            refused(true, &used, &asked, ": 5000 bytes are in use");
             limit(true, &used, &asked.replace("true", "false"));
         }
         let enough = r#"{"memory": {"limit": 5001, "checkBeforeUpdate": true}}"#;
