@@ -22,10 +22,11 @@ impl Cgroup {
         let before = self.as_properties();
         self.write_limits(resources)?;
         let cpu = resources.cpu().as_ref();
-        if cpu.is_some_and(|cpu| cpu.idle() == Some(1) && cpu.shares().is_some()) {
-            tracing::warn!(
-                "unable to apply both cpu.idle and cpu.shares to systemd, ignoring cpu.shares"
-            );
+        let says = |file: &str| resources.unified().as_ref().and_then(|files| files.get(file));
+        let is_idle = cpu.and_then(LinuxCpu::idle) == Some(1)
+            || says("cpu.idle").is_some_and(|idle| idle == "1");
+        if is_idle && (cpu.and_then(LinuxCpu::shares).is_some() || says("cpu.weight").is_some()) {
+            tracing::warn!("unable to apply both cpu.idle and a weight, ignoring the weight");
         }
         // What systemd is not told it would write anew as it believes it to be, at the next `daemon-reload`.
         let mut changed = self.as_properties();
@@ -65,7 +66,11 @@ impl Cgroup {
             let words = [handles, objects].into_iter().flatten().collect::<String>();
             self.write("rdma", "rdma.max", &format!("{device}{words}"))?;
         }
-        resources.unified().iter().flatten().try_for_each(|(file, text)| self.set(file, text))
+        let mut unified: Vec<_> = resources.unified().iter().flatten().collect();
+        if unified.contains(&(&String::from("cpu.idle"), &String::from("1"))) {
+            unified.retain(|(file, _)| *file != "cpu.weight");
+        }
+        unified.into_iter().try_for_each(|(file, text)| self.set(file, text))
     }
 
     /// What stands in the files of version 2, as properties of systemd's, systemd.resource-control(5).
@@ -126,7 +131,18 @@ impl Cgroup {
                 "config.json: linux.resources.unified: {file:?} is no CONTROLLER.FILE"
             )));
         };
+        if file == "cpu.weight" {
+            self.end_idleness()?;
+        }
         text.lines().try_for_each(|line| self.write(controller, file, line))
+    }
+
+    /// An idle cgroup takes no weight, and one with a weight is not idle.
+    fn end_idleness(&self) -> Result<()> {
+        if self.read("cpu", "cpu.idle").as_deref() == Some("1") {
+            self.write("cpu", "cpu.idle", "0")?;
+        }
+        Ok(())
     }
 
     fn limit_memory(&self, memory: &LinuxMemory) -> Result<()> {
@@ -222,11 +238,8 @@ impl Cgroup {
 
     fn limit_cpu(&self, cpu: &LinuxCpu) -> Result<()> {
         let shares = cpu.shares().filter(|shares| *shares != 0);
-        if shares.is_some() && self.read("cpu", "cpu.idle").as_deref() == Some("1") {
-            // An idle cgroup takes no weight, and one with a weight is not idle.
-            self.write("cpu", "cpu.idle", "0")?;
-        }
         if let Some(shares) = shares {
+            self.end_idleness()?;
             if self.unified {
                 self.write("cpu", "cpu.weight", &weight_of_shares(shares).to_string())?;
             } else {
