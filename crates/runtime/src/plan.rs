@@ -230,7 +230,8 @@ impl Plan {
         let joins = plan_joins(linux)?;
         let id_map = plan_id_map(linux, &joins, own(LinuxNamespaceType::User))?;
         // Its own, or one that whoever calls is root of: to the kernel no device and no mount is theirs alone.
-        let in_userns = id_map.is_some() || !idmap::in_first_user_namespace();
+        let is_first = idmap::in_first_user_namespace();
+        let in_userns = id_map.is_some() || !is_first;
         let mut root_plan = plan_root(root.path(), &choices, in_userns)?;
         if let Some(word) = linux.rootfs_propagation() {
             root_plan.propagation = root_propagation(word)?;
@@ -270,6 +271,13 @@ impl Plan {
         program.bare_newlines = choices.bare_newlines;
         program.first_closed += choices.preserve_fds as RawFd;
         program.init = choices.init.then(own_arguments).transpose()?;
+        let mut resources = linux.resources().clone();
+        if let Some(resources) =
+            resources.as_mut().filter(|_| !is_first || idmap::needs_user_namespace())
+        {
+            // Only the machine's root restricts devices; nor can anybody else make a node that opens anything.
+            resources.set_devices(None);
+        }
         Ok(Plan {
             clone_flags: clone_flags(spec),
             joins,
@@ -307,7 +315,7 @@ impl Plan {
             cgroup_doors: cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default(),
             cgroup_owner: cgroup_owner(spec, id_map.as_ref()),
             unit_properties: unit_properties(spec)?,
-            resources: linux.resources().clone(),
+            resources,
             cgroup,
             has_hooks: spec::has_early_hooks(spec),
             console_place: console_size

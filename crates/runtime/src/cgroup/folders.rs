@@ -100,7 +100,7 @@ pub struct Address {
 impl Address {
     /// The cgroup that is there, or will be.
     pub fn cgroup(&self) -> Result<Cgroup> {
-        Ok(Cgroup { unit: self.unit.clone(), ..Cgroup::at(&Layout::detect(), &self.path)? })
+        Ok(Cgroup::at(&Layout::detect(), &self.path)?.belonging_to(self.unit.clone()))
     }
 }
 
@@ -150,13 +150,26 @@ impl Cgroup {
         Ok(Cgroup { path, unit: None, folders, unified: layout.is_unified() })
     }
 
-    /// The cgroup of `unit`, on version 2.
+    /// The cgroup of `unit`. Of version 1 systemd hands none to a plain user.
     pub fn of_unit(unit: Unit) -> Result<Cgroup> {
-        if !Layout::detect().is_unified() {
-            return Err(Error::new("systemd is asked for cgroups of version 2 only")
-                .hint("this machine has version 1: --cgroup-manager cgroupfs"));
+        if unit.is_user && !Layout::detect().is_unified() {
+            return Err(Error::new("systemd hands cgroups of version 1 to root alone")
+                .hint("`minibox info` says how this machine gets version 2; --cgroup-manager disabled does without"));
         }
         Address { path: unit.cgroup_path()?, unit: Some(unit) }.cgroup()
+    }
+
+    /// The same, where systemd makes it. On version 1 systemd writes the device list of its unit anew at each
+    /// `daemon-reload`, and in words that know fewer rules; what is below its unit it leaves alone, so there the
+    /// list is.
+    fn belonging_to(mut self, unit: Option<Unit>) -> Cgroup {
+        if unit.is_some() && !self.unified {
+            let is_device_list = |h: &Hierarchy| h.controllers.iter().any(|c| c == "devices");
+            let lists = self.folders.iter_mut().filter(|(h, _)| is_device_list(h));
+            lists.for_each(|(_, folder)| folder.push("container"));
+        }
+        self.unit = unit;
+        self
     }
 
     /// What to write down of it.
