@@ -41,10 +41,14 @@ impl Cgroup {
     }
 
     /// PARENT: makes the folders and writes what `resources` limits, all before the process exists, or the
-    /// program that it will be.
-    pub fn create(&self, resources: Option<&LinuxResources>) -> Result<()> {
+    /// program that it will be: then process `pid`, around which systemd has made its unit, is moved in.
+    pub fn create(&self, resources: Option<&LinuxResources>, pid: Option<i32>) -> Result<()> {
         let create = || {
             self.make()?;
+            if let Some(pid) = pid.filter(|_| !self.unified) {
+                // Of version 1 systemd has a part, and what is empty it clears away while it is told of limits.
+                self.take_in(pid)?;
+            }
             if let Some(resources) = resources {
                 self.limit(resources)?;
                 self.restrict_devices(resources.devices().as_deref().unwrap_or_default())?;

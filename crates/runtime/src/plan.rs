@@ -271,6 +271,8 @@ impl Plan {
         program.bare_newlines = choices.bare_newlines;
         program.first_closed += choices.preserve_fds as RawFd;
         program.init = choices.init.then(own_arguments).transpose()?;
+        // Into one of systemd's it is moved.
+        let doors = cgroup.as_ref().filter(|cgroup| !cgroup.is_scope());
         let mut resources = linux.resources().clone();
         if let Some(resources) =
             resources.as_mut().filter(|_| !is_first || idmap::needs_user_namespace())
@@ -312,7 +314,7 @@ impl Plan {
             readonly_paths: strings(linux.readonly_paths().as_ref(), "linux.readonlyPaths")?,
             masked_paths: strings(linux.masked_paths().as_ref(), "linux.maskedPaths")?,
             at_last,
-            cgroup_doors: cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default(),
+            cgroup_doors: doors.map(Cgroup::doors).transpose()?.unwrap_or_default(),
             cgroup_owner: cgroup_owner(spec, id_map.as_ref()),
             unit_properties: unit_properties(spec)?,
             resources,

@@ -320,6 +320,13 @@ impl Cgroup {
         })
     }
 
+    /// PARENT: moves a process into each folder.
+    pub(super) fn take_in(&self, pid: i32) -> Result<()> {
+        self.folders.iter().map(|(_, folder)| folder.join("cgroup.procs")).try_for_each(|door| {
+            fs::write(&door, pid.to_string()).map_err(|e| Error::of_io("write", &door, &e))
+        })
+    }
+
     /// The files a version 1 process writes "0" into to move itself; none on version 2, where
     /// `CLONE_INTO_CGROUP` serves.
     pub fn doors(&self) -> Result<Vec<CString>> {
