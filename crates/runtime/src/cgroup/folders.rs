@@ -468,6 +468,20 @@ mod tests {
     }
 
     #[test]
+    fn of_a_unit_systemd_does_not_see_the_device_list() {
+        let devices =
+            "29 24 0:27 / /sys/fs/cgroup/devices rw,relatime - cgroup cgroup rw,devices\n";
+        let layout = Layout::parse(&format!("{HYBRID}{devices}"));
+        let unit = Unit { name: "a.scope".into(), slice: "b.slice".into(), is_user: false };
+        let folders = |unit| Cgroup::at(&layout, "b.slice/a.scope").unwrap().belonging_to(unit);
+        let deeper = Path::new("/sys/fs/cgroup/devices/b.slice/a.scope/container");
+        let named = |cgroup: Cgroup, folder| cgroup.folders().iter().any(|path| path == folder);
+        assert!(named(folders(Some(unit.clone())), deeper));
+        assert!(named(folders(Some(unit)), Path::new("/sys/fs/cgroup/cpu/b.slice/a.scope")));
+        assert!(!named(folders(None), deeper));
+    }
+
+    #[test]
     fn a_hierarchy_that_is_hidden_is_none() {
         let hidden = format!("{HYBRID}29 27 0:99 / /sys/fs/cgroup/unified rw - tmpfs none rw\n");
         let layout = Layout::parse(&hidden);

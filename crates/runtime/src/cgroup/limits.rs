@@ -548,6 +548,36 @@ mod tests {
     }
 
     #[test]
+    fn systemd_has_words_for_both_versions() {
+        let told = |unified, files: &[(&str, &str)]| {
+            let folder = tempfile::tempdir().unwrap();
+            cgroup(&folder, unified, files).as_properties()
+        };
+        let is = |properties: Vec<(String, Value)>, expected: &[(&str, u64)]| {
+            let expected = expected.iter().map(|(name, n)| ((*name).to_owned(), Value::U64(*n)));
+            assert_eq!(properties, expected.collect::<Vec<_>>());
+        };
+        let v2 = [("memory.max", "100\n"), ("pids.max", "max\n"), ("cpu.max", "max 20000\n")];
+        let time = [("CPUQuotaPerSecUSec", u64::MAX), ("CPUQuotaPeriodUSec", 20000)];
+        is(told(true, &v2), &[("MemoryMax", 100), ("TasksMax", u64::MAX), time[0], time[1]]);
+        let v1 = [
+            ("memory.limit_in_bytes", "9223372036854771712\n"),
+            ("pids.max", "7\n"),
+            ("cpu.shares", "512\n"),
+            ("blkio.bfq.weight", "500\n"),
+            ("cpu.cfs_quota_us", "-1\n"),
+            ("cpu.cfs_period_us", "20000\n"),
+        ];
+        let numbers = [
+            ("MemoryLimit", u64::MAX),
+            ("TasksMax", 7),
+            ("CPUShares", 512),
+            ("BlockIOWeight", 500),
+        ];
+        is(told(false, &v1), &[&numbers[..], &time].concat());
+    }
+
+    #[test]
     fn both_together_are_never_less_than_memory() {
         let folder = tempfile::tempdir().unwrap();
         let cgroup = cgroup(&folder, true, &[]);
