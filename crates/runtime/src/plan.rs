@@ -271,15 +271,6 @@ impl Plan {
         program.bare_newlines = choices.bare_newlines;
         program.first_closed += choices.preserve_fds as RawFd;
         program.init = choices.init.then(own_arguments).transpose()?;
-        // Into one of systemd's it is moved.
-        let doors = cgroup.as_ref().filter(|cgroup| !cgroup.is_scope());
-        let mut resources = linux.resources().clone();
-        if let Some(resources) =
-            resources.as_mut().filter(|_| !is_first || idmap::needs_user_namespace())
-        {
-            // Only the machine's root restricts devices; nor can anybody else make a node that opens anything.
-            resources.set_devices(None);
-        }
         Ok(Plan {
             clone_flags: clone_flags(spec),
             joins,
@@ -314,10 +305,14 @@ impl Plan {
             readonly_paths: strings(linux.readonly_paths().as_ref(), "linux.readonlyPaths")?,
             masked_paths: strings(linux.masked_paths().as_ref(), "linux.maskedPaths")?,
             at_last,
-            cgroup_doors: doors.map(Cgroup::doors).transpose()?.unwrap_or_default(),
+            cgroup_doors: match &cgroup {
+                // Into one of systemd's it is moved.
+                Some(cgroup) if !cgroup.is_scope() => cgroup.doors()?,
+                _ => Vec::new(),
+            },
             cgroup_owner: cgroup_owner(spec, id_map.as_ref()),
             unit_properties: unit_properties(spec)?,
-            resources,
+            resources: plan_resources(linux, is_first),
             cgroup,
             has_hooks: spec::has_early_hooks(spec),
             console_place: console_size
@@ -349,6 +344,15 @@ impl Plan {
     pub fn mapped(&self) -> impl Iterator<Item = &MappedMount> {
         self.root.mapped.iter().chain(self.mounts.iter().filter_map(MountPlan::mapped))
     }
+}
+
+/// Its limits. Only the machine's root restricts devices; nor can anybody else make a node that opens anything.
+fn plan_resources(linux: &Linux, is_first_user_namespace: bool) -> Option<LinuxResources> {
+    let mut resources = linux.resources().clone()?;
+    if !is_first_user_namespace || idmap::needs_user_namespace() {
+        resources.set_devices(None);
+    }
+    Some(resources)
 }
 
 /// runc's annotations for systemd's driver; without that they say nothing.
