@@ -5,6 +5,7 @@
 //! as every caller that the present user can be: root, a plain user with one id, a plain user with
 //! subordinate ids ([`Caller::all`]).
 
+mod engine;
 mod pty;
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub use engine::Engine;
 pub use pty::Terminal;
 
 /// The uid of the plain user that root plays.

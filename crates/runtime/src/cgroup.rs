@@ -41,10 +41,14 @@ impl Cgroup {
     }
 
     /// PARENT: makes the folders and writes what `resources` limits, all before the process exists, or the
-    /// program that it will be.
-    pub fn create(&self, resources: Option<&LinuxResources>) -> Result<()> {
+    /// program that it will be: then process `pid`, around which systemd has made its unit, is moved in.
+    pub fn create(&self, resources: Option<&LinuxResources>, pid: Option<i32>) -> Result<()> {
         let create = || {
             self.make()?;
+            if let Some(pid) = pid.filter(|_| !self.unified) {
+                // Of version 1 systemd has a part, and what is empty it clears away while it is told of limits.
+                self.take_in(pid)?;
+            }
             if let Some(resources) = resources {
                 self.limit(resources)?;
                 self.restrict_devices(resources.devices().as_deref().unwrap_or_default())?;
@@ -72,15 +76,15 @@ impl Cgroup {
         let deadline = Instant::now() + Duration::from_secs(10);
         let mut pause = Duration::from_micros(500);
         loop {
-            let busy = self
-                .folders
-                .iter()
-                .find_map(|(_, folder)| remove_folder(folder).err().map(|e| (folder, e)));
+            let folders =
+                self.folders.iter().map(|(hierarchy, _)| hierarchy.mount.join(&self.path));
+            let mut failed = folders.filter_map(|f| remove_folder(&f).err().map(|e| (f, e)));
+            let busy = failed.next();
             let Some((folder, error)) = busy else {
                 return self.unit.as_ref().map_or(Ok(()), Unit::stop);
             };
             if error.raw_os_error() != Some(libc::EBUSY) || Instant::now() > deadline {
-                return Err(Error::of_io("remove the cgroup", folder, &error)
+                return Err(Error::of_io("remove the cgroup", &folder, &error)
                     .hint("processes in it do not end; look at its cgroup.procs"));
             }
             // A process that has just ended may still be counted; one that runs on is ended, and one that

@@ -606,8 +606,7 @@ fn plan_join(
 /// Where nothing says what the container was, its configuration still tells where its cgroup would be.
 fn delete_damaged(folder: &Path, id: &str, error: Error) -> Result<()> {
     let Ok(spec) = spec::load(folder) else { return Err(error) };
-    let asked = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
-    let is_unit = asked.is_some_and(|path| path.to_string_lossy().matches(':').count() == 2);
+    let is_unit = cgroups_path(&spec).is_some_and(|path| path.matches(':').count() == 2);
     let cgroups = if is_unit { Cgroups::Systemd } else { Cgroups::Files };
     if let Some(cgroup) = cgroup_of(&spec, id, cgroups)? {
         cgroup.remove()?;
@@ -629,11 +628,16 @@ fn make_folders(root: &Path) -> Result<()> {
     made.map_err(|error| Error::of_io("make", root, &error))
 }
 
+/// `linux.cgroupsPath`, where it says anything.
+fn cgroups_path(spec: &Spec) -> Option<String> {
+    let path = spec.linux().as_ref()?.cgroups_path().as_ref()?.to_string_lossy().into_owned();
+    Some(path).filter(|path| !path.is_empty())
+}
+
 /// The cgroup that config.json names, whoever makes it; without a word one called as it is,
 /// at the top of each hierarchy.
 fn cgroup_of(spec: &Spec, id: &str, cgroups: Cgroups) -> Result<Option<Cgroup>> {
-    let asked = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
-    let asked = asked.map(|path| path.to_string_lossy().into_owned()).filter(|p| !p.is_empty());
+    let asked = cgroups_path(spec);
     let layout = Layout::detect();
     match cgroups {
         Cgroups::Systemd => return Cgroup::of_unit(Unit::of_path(asked.as_deref(), id)?).map(Some),

@@ -230,7 +230,8 @@ impl Plan {
         let joins = plan_joins(linux)?;
         let id_map = plan_id_map(linux, &joins, own(LinuxNamespaceType::User))?;
         // Its own, or one that whoever calls is root of: to the kernel no device and no mount is theirs alone.
-        let in_userns = id_map.is_some() || !idmap::in_first_user_namespace();
+        let is_first = idmap::in_first_user_namespace();
+        let in_userns = id_map.is_some() || !is_first;
         let mut root_plan = plan_root(root.path(), &choices, in_userns)?;
         if let Some(word) = linux.rootfs_propagation() {
             root_plan.propagation = root_propagation(word)?;
@@ -304,10 +305,14 @@ impl Plan {
             readonly_paths: strings(linux.readonly_paths().as_ref(), "linux.readonlyPaths")?,
             masked_paths: strings(linux.masked_paths().as_ref(), "linux.maskedPaths")?,
             at_last,
-            cgroup_doors: cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default(),
+            cgroup_doors: match &cgroup {
+                // Into one of systemd's it is moved.
+                Some(cgroup) if !cgroup.is_scope() => cgroup.doors()?,
+                _ => Vec::new(),
+            },
             cgroup_owner: cgroup_owner(spec, id_map.as_ref()),
             unit_properties: unit_properties(spec)?,
-            resources: linux.resources().clone(),
+            resources: plan_resources(linux, is_first),
             cgroup,
             has_hooks: spec::has_early_hooks(spec),
             console_place: console_size
@@ -339,6 +344,15 @@ impl Plan {
     pub fn mapped(&self) -> impl Iterator<Item = &MappedMount> {
         self.root.mapped.iter().chain(self.mounts.iter().filter_map(MountPlan::mapped))
     }
+}
+
+/// Its limits. Only the machine's root restricts devices; nor can anybody else make a node that opens anything.
+fn plan_resources(linux: &Linux, is_first_user_namespace: bool) -> Option<LinuxResources> {
+    let mut resources = linux.resources().clone()?;
+    if !is_first_user_namespace || idmap::needs_user_namespace() {
+        resources.set_devices(None);
+    }
+    Some(resources)
 }
 
 /// runc's annotations for systemd's driver; without that they say nothing.

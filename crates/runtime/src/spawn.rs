@@ -183,7 +183,7 @@ fn make_cgroup(
 ) -> Result<()> {
     parent_step(plan, Step::MakeCgroup, watch, || {
         cgroup.start_unit(pid, &plan.unit_properties)?;
-        cgroup.create(plan.resources.as_ref())?;
+        cgroup.create(plan.resources.as_ref(), pid)?;
         // A plain user gives nothing away.
         let own = Uid::effective();
         let owner = plan.cgroup_owner.filter(|_| own.is_root());

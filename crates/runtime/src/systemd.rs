@@ -152,10 +152,11 @@ impl Unit {
         done.map(drop).map_err(|refusal| self.refused("AttachProcessesToUnit", &refusal))
     }
 
-    /// Stops it; one that is not there is success, and so is a user's manager that has ended: with it its units did.
+    /// Stops it; one that is not there is success, and so is a user's manager that has ended, or a machine without
+    /// systemd: with it its units did.
     pub fn stop(&self) -> Result<()> {
         let mut manager = match Manager::of(self) {
-            Err(_) if self.is_user => return Ok(()),
+            Err(_) if self.is_user || !is_running() => return Ok(()),
             manager => manager?,
         };
         manager.subscribe()?;

@@ -101,7 +101,7 @@ fn outcome(config: &Value, root: &Path) -> String {
         let (folder, layout) = hierarchies(unified);
         let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
         let path = path.map_or(String::from("some"), |path| path.display().to_string());
-        let made = Cgroup::at(&layout, &path).and_then(|c| c.create(resources.as_ref()));
+        let made = Cgroup::at(&layout, &path).and_then(|c| c.create(resources.as_ref(), None));
         text += &made.err().map(|error| error.to_string()).unwrap_or_default();
         files_below(folder.path(), &mut text);
         text = text.replace(&folder.path().display().to_string(), "CGROUPS");

@@ -9,15 +9,13 @@ use super::device_filter;
 use super::device_rules::{Kind, Rule, with_defaults};
 use super::folders::Cgroup;
 use crate::error::{Error, Result};
-use crate::idmap;
 use crate::sys;
 
 impl Cgroup {
     /// PARENT: puts `rules` into force, for a cgroup that has just been made; none leave everything as the
-    /// cgroup above has it. Needs the power over devices that a root of a user namespace does not have;
-    /// nor can he make a node that opens anything, so there nothing is lost.
+    /// cgroup above has it.
     pub(super) fn restrict_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<()> {
-        if rules.is_empty() || !idmap::in_first_user_namespace() || idmap::needs_user_namespace() {
+        if rules.is_empty() {
             return Ok(());
         }
         let rules = with_defaults(rules)?;

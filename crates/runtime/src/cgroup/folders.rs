@@ -100,7 +100,7 @@ pub struct Address {
 impl Address {
     /// The cgroup that is there, or will be.
     pub fn cgroup(&self) -> Result<Cgroup> {
-        Ok(Cgroup { unit: self.unit.clone(), ..Cgroup::at(&Layout::detect(), &self.path)? })
+        Ok(Cgroup::at(&Layout::detect(), &self.path)?.belonging_to(self.unit.clone()))
     }
 }
 
@@ -150,13 +150,26 @@ impl Cgroup {
         Ok(Cgroup { path, unit: None, folders, unified: layout.is_unified() })
     }
 
-    /// The cgroup of `unit`, on version 2.
+    /// The cgroup of `unit`. Of version 1 systemd hands none to a plain user.
     pub fn of_unit(unit: Unit) -> Result<Cgroup> {
-        if !Layout::detect().is_unified() {
-            return Err(Error::new("systemd is asked for cgroups of version 2 only")
-                .hint("this machine has version 1: --cgroup-manager cgroupfs"));
+        if unit.is_user && !Layout::detect().is_unified() {
+            return Err(Error::new("systemd hands cgroups of version 1 to root alone")
+                .hint("`minibox info` says how this machine gets version 2; --cgroup-manager disabled does without"));
         }
         Address { path: unit.cgroup_path()?, unit: Some(unit) }.cgroup()
+    }
+
+    /// The same, where systemd makes it. On version 1 systemd writes the device list of its unit anew at each
+    /// `daemon-reload`, and in words that know fewer rules; what is below its unit it leaves alone, so there the
+    /// list is.
+    fn belonging_to(mut self, unit: Option<Unit>) -> Cgroup {
+        if unit.is_some() && !self.unified {
+            let is_device_list = |h: &Hierarchy| h.controllers.iter().any(|c| c == "devices");
+            let lists = self.folders.iter_mut().filter(|(h, _)| is_device_list(h));
+            lists.for_each(|(_, folder)| folder.push("container"));
+        }
+        self.unit = unit;
+        self
     }
 
     /// What to write down of it.
@@ -307,6 +320,13 @@ impl Cgroup {
         })
     }
 
+    /// PARENT: moves a process into each folder.
+    pub(super) fn take_in(&self, pid: i32) -> Result<()> {
+        self.folders.iter().map(|(_, folder)| folder.join("cgroup.procs")).try_for_each(|door| {
+            fs::write(&door, pid.to_string()).map_err(|e| Error::of_io("write", &door, &e))
+        })
+    }
+
     /// The files a version 1 process writes "0" into to move itself; none on version 2, where
     /// `CLONE_INTO_CGROUP` serves.
     pub fn doors(&self) -> Result<Vec<CString>> {
@@ -445,6 +465,20 @@ mod tests {
         let controllers: Vec<_> =
             layout.hierarchies().into_iter().map(|h| h.controllers.join(",")).collect();
         assert_eq!(controllers, ["cpu,cpuacct", "name=systemd", ""]);
+    }
+
+    #[test]
+    fn of_a_unit_systemd_does_not_see_the_device_list() {
+        let devices =
+            "29 24 0:27 / /sys/fs/cgroup/devices rw,relatime - cgroup cgroup rw,devices\n";
+        let layout = Layout::parse(&format!("{HYBRID}{devices}"));
+        let unit = Unit { name: "a.scope".into(), slice: "b.slice".into(), is_user: false };
+        let folders = |unit| Cgroup::at(&layout, "b.slice/a.scope").unwrap().belonging_to(unit);
+        let deeper = Path::new("/sys/fs/cgroup/devices/b.slice/a.scope/container");
+        let named = |cgroup: Cgroup, folder| cgroup.folders().iter().any(|path| path == folder);
+        assert!(named(folders(Some(unit.clone())), deeper));
+        assert!(named(folders(Some(unit)), Path::new("/sys/fs/cgroup/cpu/b.slice/a.scope")));
+        assert!(!named(folders(None), deeper));
     }
 
     #[test]

@@ -34,10 +34,10 @@ impl Cgroup {
         if changed.is_empty() {
             return Ok(());
         }
-        let time = self.read("", "cpu.max").filter(|time| time.starts_with("max "));
+        let time = self.cpu_time().filter(|(quota, _)| ["max", "-1"].contains(&quota.as_str()));
         unit.tell(changed)?;
         // Without a quota systemd thinks nothing of a period.
-        time.map_or(Ok(()), |time| self.write("cpu", "cpu.max", &time))
+        self.limit_cpu_time(None, time.and_then(|(_, period)| period.parse().ok()))
     }
 
     fn write_limits(&self, resources: &LinuxResources) -> Result<()> {
@@ -73,31 +73,49 @@ impl Cgroup {
         unified.into_iter().try_for_each(|(file, text)| self.set(file, text))
     }
 
-    /// What stands in the files of version 2, as properties of systemd's, systemd.resource-control(5).
+    /// What stands in the files, as properties of systemd's, systemd.resource-control(5).
     fn as_properties(&self) -> Vec<(String, Value)> {
-        let number = |text: &str| if text == "max" { Some(u64::MAX) } else { text.parse().ok() };
-        let numbers = [
-            ("memory.max", "MemoryMax"),
-            ("memory.high", "MemoryHigh"),
-            ("memory.low", "MemoryLow"),
-            ("memory.min", "MemoryMin"),
-            ("memory.swap.max", "MemorySwapMax"),
-            ("pids.max", "TasksMax"),
-            ("cpu.weight", "CPUWeight"),
-        ];
+        let number = |text: &str| match text {
+            "max" | "-1" => Some(u64::MAX),
+            // Version 1 spells "none" as a number near 2^63.
+            text => text.parse().ok().map(|n| if n < 1 << 62 { n } else { u64::MAX }),
+        };
+        let numbers: &[(&str, &str, &str)] = if self.unified {
+            &[
+                ("memory", "memory.max", "MemoryMax"),
+                ("memory", "memory.high", "MemoryHigh"),
+                ("memory", "memory.low", "MemoryLow"),
+                ("memory", "memory.min", "MemoryMin"),
+                ("memory", "memory.swap.max", "MemorySwapMax"),
+                ("pids", "pids.max", "TasksMax"),
+                ("cpu", "cpu.weight", "CPUWeight"),
+            ]
+        } else {
+            &[
+                ("memory", "memory.limit_in_bytes", "MemoryLimit"),
+                ("pids", "pids.max", "TasksMax"),
+                ("cpu", "cpu.shares", "CPUShares"),
+                ("blkio", "blkio.weight", "BlockIOWeight"),
+                ("blkio", "blkio.bfq.weight", "BlockIOWeight"),
+            ]
+        };
         let mut properties: Vec<(String, Value)> = Vec::new();
         let mut add = |name: &str, value| properties.push((name.to_owned(), value));
-        for (file, name) in numbers {
-            let found = self.read("", file).and_then(|text| number(&text));
-            // Whatever weight an idle cgroup shows, systemd's word for it is 0.
-            let is_idle = name == "CPUWeight" && self.read("", "cpu.idle").as_deref() == Some("1");
-            if let Some(found) = if is_idle { Some(0) } else { found } {
+        let is_idle = self.read("cpu", "cpu.idle").as_deref() == Some("1");
+        for (controller, file, name) in numbers {
+            let found = self.read(controller, file).and_then(|text| number(&text));
+            let found = match *name {
+                // Whatever weight an idle cgroup shows, systemd's word for it is 0; of version 1 it has none.
+                "CPUWeight" if is_idle => Some(0),
+                "CPUShares" if is_idle => None,
+                _ => found,
+            };
+            if let Some(found) = found {
                 add(name, Value::U64(found));
             }
         }
-        let time = self.read("", "cpu.max").unwrap_or_default();
-        if let Some((quota, period)) = time.split_once(' ')
-            && let (Some(quota), Some(period @ 1..)) = (number(quota), number(period))
+        if let Some((quota, period)) = self.cpu_time()
+            && let (Some(quota), Some(period @ 1..)) = (number(&quota), number(&period))
         {
             // In whole hundredths: systemd knows no smaller parts.
             let per_second = quota
@@ -106,7 +124,10 @@ impl Cgroup {
             add("CPUQuotaPerSecUSec", Value::U64(per_second));
             add("CPUQuotaPeriodUSec", Value::U64(period));
         }
-        let weight = self.read("", "io.weight").unwrap_or_default();
+        if !self.unified {
+            return properties;
+        }
+        let weight = self.read("io", "io.weight").unwrap_or_default();
         if let Some(weight) =
             weight.lines().find_map(|line| line.strip_prefix("default ")?.parse().ok())
         {
@@ -114,11 +135,20 @@ impl Cgroup {
         }
         for (file, name) in [("cpuset.cpus", "AllowedCPUs"), ("cpuset.mems", "AllowedMemoryNodes")]
         {
-            let list = self.read("", file).unwrap_or_default();
+            let list = self.read("cpuset", file).unwrap_or_default();
             add(name, Value::Bytes(bits_of_list(&list)));
         }
         properties.retain(|(_, value)| *value != Value::Bytes(Vec::new()));
         properties
+    }
+
+    /// Quota and period, as they stand in the files.
+    fn cpu_time(&self) -> Option<(String, String)> {
+        if self.unified {
+            let both = self.read("cpu", "cpu.max")?;
+            return both.split_once(' ').map(|(quota, period)| (quota.into(), period.into()));
+        }
+        self.read("cpu", "cpu.cfs_quota_us").zip(self.read("cpu", "cpu.cfs_period_us"))
     }
 
     /// One entry of `unified`: a file of version 2 and its lines, each of which the kernel wants in a call.
@@ -272,10 +302,10 @@ impl Cgroup {
     fn limit_cpu_time(&self, quota: Option<i64>, period: Option<u64>) -> Result<()> {
         if self.unified && (quota.is_some() || period.is_some()) {
             // One file for both: what is not named stays.
-            let now = self.read("cpu", "cpu.max").unwrap_or_default();
-            let (old_quota, old_period) = now.split_once(' ').unwrap_or(("max", "100000"));
-            let quota = quota.map_or(old_quota.to_owned(), number);
-            let period = period.map_or(old_period.to_owned(), |period| period.to_string());
+            let old = self.cpu_time();
+            let (old_quota, old_period) = old.unwrap_or_else(|| ("max".into(), "100000".into()));
+            let quota = quota.map_or(old_quota, number);
+            let period = period.map_or(old_period, |period| period.to_string());
             return self.write("cpu", "cpu.max", &format!("{quota} {period}"));
         }
         if quota.is_some() && period.is_some() {
@@ -528,6 +558,36 @@ mod tests {
         // Swap that this kernel does not count.
         let memory = r#"{"memory": {"limit": 100, "swap": 250, "reservation": 5}}"#;
         check(true, &[], memory, &[("memory.low", "5"), ("memory.max", "100")]);
+    }
+
+    #[test]
+    fn systemd_has_words_for_both_versions() {
+        let told = |unified, files: &[(&str, &str)]| {
+            let folder = tempfile::tempdir().unwrap();
+            cgroup(&folder, unified, files).as_properties()
+        };
+        let is = |properties: Vec<(String, Value)>, expected: &[(&str, u64)]| {
+            let expected = expected.iter().map(|(name, n)| ((*name).to_owned(), Value::U64(*n)));
+            assert_eq!(properties, expected.collect::<Vec<_>>());
+        };
+        let v2 = [("memory.max", "100\n"), ("pids.max", "max\n"), ("cpu.max", "max 20000\n")];
+        let time = [("CPUQuotaPerSecUSec", u64::MAX), ("CPUQuotaPeriodUSec", 20000)];
+        is(told(true, &v2), &[("MemoryMax", 100), ("TasksMax", u64::MAX), time[0], time[1]]);
+        let v1 = [
+            ("memory.limit_in_bytes", "9223372036854771712\n"),
+            ("pids.max", "7\n"),
+            ("cpu.shares", "512\n"),
+            ("blkio.bfq.weight", "500\n"),
+            ("cpu.cfs_quota_us", "-1\n"),
+            ("cpu.cfs_period_us", "20000\n"),
+        ];
+        let numbers = [
+            ("MemoryLimit", u64::MAX),
+            ("TasksMax", 7),
+            ("CPUShares", 512),
+            ("BlockIOWeight", 500),
+        ];
+        is(told(false, &v1), &[&numbers[..], &time].concat());
     }
 
     #[test]
