@@ -324,6 +324,9 @@ fn exec_has_the_containers_place_and_what_it_is_given() {
         assert_eq!(ran.code(9).stdout, "0 b,c /root\n/tmp\n0\n");
         engine.call(&["exec", &id, "nonexist"]).code(255).says("executable file not found");
         engine.call(&["exec", "none", "true"]).code(255).says("container does not exist");
+        for user in ["+0", "4294967296", "0:", "root"] {
+            engine.call(&["exec", "--user", user, &id, "true"]).code(255).says("UID or UID:GID");
+        }
 
         let process = json!({
             "args": ["sh", "-c", "echo $B; sleep 1000"], "cwd": "/", "env": ["PATH=/bin", "B=1"],

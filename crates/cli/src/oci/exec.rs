@@ -93,7 +93,9 @@ fn from_options(container: &Container, args: &ExecArgs) -> Result<oci::Process> 
     }
     if let Some(user) = &args.user {
         let id = |text: &str| {
-            let id = text.parse().ok().filter(|id| *id != u32::MAX);
+            // parse() takes a sign too.
+            let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+            let id = text.parse().ok().filter(|id| is_number && *id != u32::MAX);
             id.ok_or_else(|| crate::wishes::bad("--user", user, "UID or UID:GID, as numbers"))
         };
         let (uid, gid) = user.split_once(':').map_or((user.as_str(), None), |(u, g)| (u, Some(g)));
