@@ -5,6 +5,7 @@
 //! Start with [`process::open`], which holds one process: whatever is read through it is of that process,
 //! even where its number has been given to another meanwhile. Then one file for each question:
 //!
+//! - [`audit`]: how well is it isolated from this host, all in all? It stands on most of the others.
 //! - [`capabilities`]: what may it do?
 //! - [`guide`]: which file of /proc/PID answers which question?
 //! - [`namespaces`]: what does it share, with whom, and what is in there?
@@ -22,6 +23,7 @@
 //! read is [`Seen::Denied`], and never zero.
 #![deny(unsafe_code)]
 
+pub mod audit;
 pub mod calls;
 pub mod capabilities;
 pub mod cgroup;
