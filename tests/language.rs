@@ -240,6 +240,9 @@ fn views_are_korean() {
             &["net", "self"],
             &["caps", "web"],
             &["seccomp", "web"],
+            &["audit", "web"],
+            &["audit"],
+            &["audit", "--self"],
             &["why", "web"],
             &["why", "bad"],
         ] {

@@ -134,7 +134,7 @@ minibox seccomp 25514                    of any process on this host",
     (
         "audit",
         "\
-minibox audit                            every container that runs, in a line each
+minibox audit                            all that run, in a line each
 minibox audit web                        what an attacker in it could do
 minibox audit --self                     this shell
 minibox audit --fail-under 80 web        exit code 1 where it is worse",

@@ -380,7 +380,8 @@ mod tests {
 
     #[test]
     fn dates_of_kernels_are_read() {
-        let debian = "Linux version 6.1.0-13-amd64 (x) #1 SMP PREEMPT_DYNAMIC Debian 6.1.55-1 (2023-09-29)";
+        let debian =
+            "Linux version 6.1.0-13-amd64 (x) #1 SMP PREEMPT_DYNAMIC Debian 6.1.55-1 (2023-09-29)";
         let long = "Linux version 6.1.0 (x) #1 SMP Fri Sep 29 12:00:00 UTC 2023";
         assert_eq!(built(debian), built(long));
         assert_eq!(built(debian).unwrap() / 366, 53);

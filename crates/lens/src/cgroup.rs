@@ -178,10 +178,7 @@ impl Folders {
                 text.trim().parse::<u64>().is_ok_and(|limit| limit < i64::MAX as u64 / 2)
             })
         };
-        (
-            has("pids", "pids.max", "pids.max"),
-            has("memory", "memory.limit_in_bytes", "memory.max"),
-        )
+        (has("pids", "pids.max", "pids.max"), has("memory", "memory.limit_in_bytes", "memory.max"))
     }
 
     /// Which devices its rules let it use, of version 1: devices.list. Of version 2: is there a program that

@@ -1,6 +1,6 @@
 //! The kernel's own account of processes and containers: read from /proc and cgroupfs, as plain data that
-//! can be serialised. Nothing is printed here, and nothing is changed. It knows nothing of minibox's own
-//! containers: any process will do.
+//! can be serialised. Nothing is printed here, and nothing is changed; only [`audit`] halts a process for a
+//! moment. It knows nothing of minibox's own containers: any process will do.
 //!
 //! Start with [`process::open`], which holds one process: whatever is read through it is of that process,
 //! even where its number has been given to another meanwhile. Then one file for each question:

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sched::{CloneFlags, setns};
 use nix::libc::{self, sock_filter};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use syscalls::Sysno;
@@ -76,7 +76,8 @@ pub(crate) fn filters(thread: i32) -> Option<Vec<Vec<sock_filter>>> {
             };
             let Ok(length) = usize::try_from(length) else { break };
             // SAFETY: the kernel has written this many, which have no padding.
-            let filter = unsafe { std::slice::from_raw_parts(room.as_ptr().cast::<u8>(), length * 8) };
+            let filter =
+                unsafe { std::slice::from_raw_parts(room.as_ptr().cast::<u8>(), length * 8) };
             let written = answer.write_all(&(length as u64).to_ne_bytes());
             if written.and_then(|()| answer.write_all(filter)).is_err() {
                 break;
@@ -133,15 +134,19 @@ fn halt(thread: i32) -> Option<usize> {
 /// Does a process like this one get through to what the call does? One of its own tries it, with arguments
 /// that make it harmless: any error but those that filters give is the call's own.
 pub(crate) fn gets_through(call: Sysno, arguments: &[u64; 6]) -> bool {
-    // SAFETY: the child makes two system calls, the first harmless by the caller's word, and is no more.
+    // SAFETY: the child makes system calls and is no more.
     match unsafe { fork() } {
-        Ok(ForkResult::Child) => unsafe {
-            let [a, b, c, d, e, f] = *arguments;
-            let done = libc::syscall(i64::from(call.id()), a, b, c, d, e, f);
+        Ok(ForkResult::Child) => {
+            let all = arguments;
+            let number = i64::from(call.id());
+            // SAFETY: the caller has chosen arguments that make it harmless.
+            let done =
+                unsafe { libc::syscall(number, all[0], all[1], all[2], all[3], all[4], all[5]) };
             let refusals = [libc::EPERM, libc::EACCES, libc::ENOSYS];
             let is_refused = done == -1 && refusals.contains(&Errno::last_raw());
-            libc::_exit(i32::from(is_refused))
-        },
+            // SAFETY: ends this process at once; nothing of the parent's is run or flushed.
+            unsafe { libc::_exit(i32::from(is_refused)) }
+        }
         Ok(ForkResult::Parent { child }) => {
             waitpid(child, None).is_ok_and(|status| status == WaitStatus::Exited(child, 0))
         }
@@ -183,9 +188,7 @@ pub(crate) fn remembered(path: &CStr) -> Option<(u32, u32, u32)> {
     let flags = libc::AT_STATX_DONT_SYNC;
     let wanted = libc::STATX_TYPE;
     // SAFETY: `path` ends with NUL, and `found` is as large as the kernel expects.
-    let done = unsafe {
-        libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, wanted, &raw mut found)
-    };
+    let done = unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, wanted, &raw mut found) };
     let mode = u32::from(found.stx_mode);
     (done == 0).then_some((mode, found.stx_rdev_major, found.stx_rdev_minor))
 }

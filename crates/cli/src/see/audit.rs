@@ -132,7 +132,7 @@ fn table(seen: &Seen, canvas: &Canvas) -> String {
         for one in &seen.audits {
             let worst = one.findings.first().map_or("", |told| told.title);
             rows.push(vec![
-                one.score.to_string(),
+                format!("{}{}", one.score, if one.hidden.is_empty() { "" } else { "?" }),
                 one.container.as_deref().map(output::on_one_line).unwrap_or_default(),
                 one.pid.to_string(),
                 one.count(Weight::Serious).to_string(),
@@ -146,6 +146,12 @@ fn table(seen: &Seen, canvas: &Canvas) -> String {
         }
         text += "\n";
         text += &canvas.wrap("", "100 is best. `minibox audit CONTAINER` tells what an attacker in it could do, and what mends it.");
+        if seen.audits.iter().any(|one| !one.hidden.is_empty()) {
+            text += &canvas.wrap(
+                "",
+                "A score with ? may be lower: part of it is hidden from you, and root sees it.",
+            );
+        }
     }
     if seen.leftovers > 0 {
         let count = seen.leftovers;
@@ -173,8 +179,11 @@ fn draw(target: &Target, one: &One, canvas: &Canvas) -> String {
     }
     let titles = |ids: &[Id]| ids.iter().map(|id| say(words(*id).0)).collect::<Vec<_>>().join("; ");
     for (ids, sentence) in [
-        (&one.believed, "Believed and not probed, since only root may halt it to read its filters:"),
-        (&one.hidden, "Hidden from you, and so not judged; root sees it:"),
+        (
+            &one.believed,
+            "Believed and not tried, since filters can be read by root alone, and not of who is paused:",
+        ),
+        (&one.hidden, "Not judged, since it is hidden from you; root sees it:"),
     ] {
         if !ids.is_empty() {
             let sentence = say(sentence);
@@ -204,6 +213,7 @@ fn finding(told: &Told, canvas: &Canvas) -> String {
 }
 
 /// What it is, what an attacker could make of it, what mends it.
+#[allow(clippy::too_many_lines)] // A table, which the compiler knows to be whole.
 fn words(id: Id) -> (&'static str, &'static str, &'static str) {
     match id {
         Id::HostRoot => (
@@ -213,7 +223,7 @@ fn words(id: Id) -> (&'static str, &'static str, &'static str) {
         ),
         Id::MightyCapabilities => (
             "capabilities that command the machine",
-            "Each of these is a good part of root: mounting disks, loading code into the kernel, reading files past every folder's walls, looking into other processes. Most ways out of containers begin here.",
+            "Each of these is a good part of root: mounting disks, loading code into the kernel, reading files past every folder's walls, looking into other processes. Most ways out of containers begin here. In a user namespace of its own they open the kernel's code to it, and not the machine.",
             "leave out --privileged and --cap-add; where one is needed, add it alone, in a user namespace (--userns auto).",
         ),
         Id::Capabilities => (
@@ -268,7 +278,7 @@ fn words(id: Id) -> (&'static str, &'static str, &'static str) {
         ),
         Id::KernelFiles => (
             "files of the kernel's lie open",
-            "What is written there holds for the whole machine: a program named in core_pattern or release_agent is executed by the host as root, sysrq-trigger halts it; what is not hidden tells keys and memory.",
+            "What is written there can hold for the whole machine: a program named in core_pattern or release_agent is executed by the host as root, sysrq-trigger halts it; what is not hidden tells keys and memory.",
             "leave out --privileged and --security-opt systempaths=unconfined, and mount nothing of /proc and /sys.",
         ),
         Id::EngineSocket => (

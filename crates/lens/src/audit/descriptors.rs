@@ -27,7 +27,8 @@ pub(super) fn check(subject: &Subject<'_>, audit: &mut Audit) {
         let target = fs::read_link(format!("{folder}/{name}")).ok()?;
         let target = target.to_string_lossy().into_owned();
         let is_file = target.starts_with('/') && !target.starts_with("/memfd:");
-        let is_outside = is_file && !is_on(&subject.mount_ids, &text(subject.process, &format!("fdinfo/{name}")));
+        let is_outside = is_file
+            && !is_on(&subject.mount_ids, &text(subject.process, &format!("fdinfo/{name}")));
         (is_outside && leads_somewhere(&name, &folder)).then(|| format!("fd {name}: {target}"))
     });
     audit.find(Id::OutsideDescriptors, Weight::Serious, outside.take(20).collect());

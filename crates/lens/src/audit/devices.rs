@@ -1,6 +1,5 @@
 //! Device nodes below its /dev, and who decides whether they open.
 
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use nix::libc::{major, minor};
@@ -31,8 +30,8 @@ fn nodes(subject: &Subject<'_>, audit: &mut Audit) {
     let mount = subject.mounts.iter().rfind(|mount| mount.mount_point == "/dev");
     let mount = mount.or_else(|| subject.mounts.iter().find(|mount| mount.mount_point == "/"));
     let Some(mount) = mount.filter(|mount| !mount.has("nodev")) else { return };
-    let root: Option<OwnedFd> = subject.root().filter(|_| !is_asked_of_a_program(mount));
-    let Some(walk) = root.and_then(|root| Walk::below(root, "dev", MOST)) else {
+    let root = subject.root().filter(|_| !is_asked_of_a_program(mount));
+    let Some(walk) = root.and_then(|root| Walk::below(&root, "dev", MOST)) else {
         return audit.hidden.push(Id::DeviceNodes);
     };
     let mut weight = Weight::Small;
@@ -42,7 +41,8 @@ fn nodes(subject: &Subject<'_>, audit: &mut Audit) {
         let (kind, device) = (about.file_type(), about.rdev());
         let (major, minor) = (major(device), minor(device));
         if kind.is_block_device() || kind.is_char_device() && (major, minor) != (0, 0) {
-            let is_usual = matches!((major, minor), (1, 3 | 5 | 7..=9) | (5, 0..=2) | (136..=143, _));
+            let is_usual =
+                matches!((major, minor), (1, 3 | 5 | 7..=9) | (5, 0..=2) | (136..=143, _));
             // A disk, or the machine's memory and ports.
             let is_mighty = kind.is_block_device() || (major == 1 && matches!(minor, 1 | 2 | 4));
             if kind.is_char_device() && is_usual {

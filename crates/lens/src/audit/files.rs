@@ -121,9 +121,7 @@ fn sockets(mounts: &[Mount]) -> Vec<String> {
     let mut found = Vec::new();
     for mount in mounts {
         let Some(source) = &mount.callers_path else { continue };
-        let name = source.rsplit('/').next();
-        let is_known = SOCKETS.iter().any(|known| known.rsplit('/').next() == name);
-        if is_known && is_socket(source, mount) {
+        if is_sockets_name(source) && is_socket(source, mount) {
             found.push(format!("{} ({source})", mount.mount_point));
             continue;
         }
@@ -136,6 +134,11 @@ fn sockets(mounts: &[Mount]) -> Vec<String> {
     found
 }
 
+fn is_sockets_name(path: &str) -> bool {
+    let name = |path: &str| path.rsplit('/').next().map(str::to_owned);
+    SOCKETS.iter().any(|known| name(known) == name(path))
+}
+
 fn folders(subject: &Subject<'_>, audit: &mut Audit) {
     let (mut weight, mut hosts, mut writable) = (Weight::Notable, Vec::new(), Vec::new());
     for mount in &subject.mounts {
@@ -144,7 +147,7 @@ fn folders(subject: &Subject<'_>, audit: &mut Audit) {
         let is_kernels = matches!(mount.fs_type.as_str(), "cgroup" | "cgroup2" | "proc" | "sysfs");
         let is_engines = ENGINES_OWN.contains(&place)
             || ["/dev/", "/proc/", "/sys/"].iter().any(|above| place.starts_with(above));
-        if is_kernels || is_engines || (place == "/" && source != "/") {
+        if is_kernels || is_engines || is_sockets_name(source) || (place == "/" && source != "/") {
             continue;
         }
         let is_system = SYSTEM.iter().any(|known| below(source, known).is_some());
@@ -199,8 +202,8 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub(super) fn below(root: OwnedFd, folder: &str, most: usize) -> Option<Walk> {
-        let top = open(&root, Path::new(folder), ResolveFlag::RESOLVE_NO_SYMLINKS)?;
+    pub(super) fn below(root: &OwnedFd, folder: &str, most: usize) -> Option<Walk> {
+        let top = open(root, Path::new(folder), ResolveFlag::RESOLVE_NO_SYMLINKS)?;
         Some(Walk { top, folders: VecDeque::from([PathBuf::new()]), now: None, left: most })
     }
 }
@@ -249,7 +252,7 @@ impl Iterator for Walk {
 /// Programs below its root that give rights to whoever executes them: set-user-ID, set-group-ID, or with
 /// capabilities of their own.
 pub(super) fn privileged_programs(subject: &Subject<'_>) -> Vec<String> {
-    let walk = subject.root().and_then(|root| Walk::below(root, ".", MOST));
+    let walk = subject.root().and_then(|root| Walk::below(&root, ".", MOST));
     let programs = walk.into_iter().flatten().filter_map(|(path, entry)| {
         let about = entry.metadata().ok().filter(fs::Metadata::is_file)?;
         let by_owner = about.mode() & 0o6000 != 0 && about.mode() & 0o111 != 0;
