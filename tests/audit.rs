@@ -274,7 +274,14 @@ fn engine(name: &str, programs: &[&str]) {
         let ran = Ran::of(&sandbox.around(&around, &script).output().expect("it starts"));
         let all = audits(&ran);
         let [open, plain] = all.as_slice() else { panic!("two containers: {ran:?}") };
-        let walls = ["mighty_capabilities", "seccomp_off", "shared_processes", "host_folders"];
+        // With / come /proc and /sys.
+        let walls = [
+            "mighty_capabilities",
+            "seccomp_off",
+            "shared_processes",
+            "host_folders",
+            "kernel_files",
+        ];
         assert_eq!(ids(open, "serious"), set(&walls), "{open}");
         assert_eq!(open["score"], 0, "{open}");
         assert!(ids(plain, "serious").is_empty(), "{plain}");

@@ -183,8 +183,9 @@ impl Subject<'_> {
 }
 
 impl Audit {
-    /// Nothing without evidence is a finding.
-    fn find(&mut self, id: Id, weight: Weight, evidence: Vec<String>) {
+    /// Nothing without evidence is a finding; some of much is enough.
+    fn find(&mut self, id: Id, weight: Weight, mut evidence: Vec<String>) {
+        evidence.truncate(20);
         if !evidence.is_empty() {
             self.findings.push(Finding { id, weight, points: weight.points(), evidence });
         }
@@ -315,20 +316,23 @@ fn limits(folders: &Folders, audit: &mut Audit) {
 
 /// Names of environment variables that look like secrets, and never their values.
 fn secrets(process: &Process) -> Seen<Vec<String>> {
-    const WORDS: [&str; 9] = [
-        "PASSWORD",
-        "PASSWD",
+    const WORDS: [&str; 8] = [
+        "APIKEY",
+        "CREDENTIAL",
+        "CREDENTIALS",
         "PASSPHRASE",
+        "PASSWD",
+        "PASSWORD",
         "SECRET",
         "TOKEN",
-        "API_KEY",
-        "APIKEY",
-        "PRIVATE_KEY",
-        "CREDENTIAL",
     ];
+    const PAIRS: [&str; 3] = ["ACCESS_KEY", "API_KEY", "PRIVATE_KEY"];
     let is_secret = |name: &str| {
         let upper = name.to_ascii_uppercase();
-        WORDS.iter().any(|word| upper.contains(word)) || upper.ends_with("ACCESS_KEY")
+        // PGPASSWORD, but not TOKENIZERS; and not where a secret lies.
+        let has_word =
+            || upper.split('_').any(|part| WORDS.iter().any(|word| part.ends_with(word)));
+        !upper.ends_with("_FILE") && (PAIRS.iter().any(|pair| upper.contains(pair)) || has_word())
     };
     // It may say that its environment is as long as it likes.
     let mut bytes = Vec::new();
@@ -338,7 +342,7 @@ fn secrets(process: &Process) -> Seen<Vec<String>> {
         let text = String::from_utf8_lossy(&bytes);
         let names = text.split('\0').filter_map(|entry| entry.split_once('='));
         let names = names.filter(|(name, value)| !value.is_empty() && is_secret(name));
-        names.take(20).map(|(name, _)| name.to_owned()).collect()
+        names.map(|(name, _)| name.to_owned()).collect()
     })
 }
 

@@ -31,7 +31,7 @@ pub(super) fn check(subject: &Subject<'_>, audit: &mut Audit) {
             && !is_on(&subject.mount_ids, &text(subject.process, &format!("fdinfo/{name}")));
         (is_outside && leads_somewhere(&name, &folder)).then(|| format!("fd {name}: {target}"))
     });
-    audit.find(Id::OutsideDescriptors, Weight::Serious, outside.take(20).collect());
+    audit.find(Id::OutsideDescriptors, Weight::Serious, outside.collect());
 }
 
 /// Is what it was opened on among these mounts? proc_pid_fdinfo(5).

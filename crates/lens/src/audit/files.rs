@@ -140,7 +140,8 @@ fn is_sockets_name(path: &str) -> bool {
 }
 
 fn folders(subject: &Subject<'_>, audit: &mut Audit) {
-    let (mut weight, mut hosts, mut writable) = (Weight::Notable, Vec::new(), Vec::new());
+    let (mut weight, mut hosts) = (Weight::Notable, Vec::new());
+    let (mut places, mut writable) = (Vec::new(), Vec::new());
     for mount in &subject.mounts {
         let Some(source) = mount.callers_path.as_deref() else { continue };
         let place = mount.mount_point.as_str();
@@ -155,18 +156,20 @@ fn folders(subject: &Subject<'_>, audit: &mut Audit) {
         match (mount.has("ro"), is_system || is_whole) {
             (false, true) => {
                 hosts.push(format!("{place} ({source}) rw"));
+                places.push(place);
                 if subject.is_hosts_root {
                     weight = Weight::Serious;
                 }
             }
             (true, true) if is_whole => hosts.push(format!("{place} ({source}) ro")),
-            (false, false) if subject.is_hosts_root => writable.push(format!("{place} ({source})")),
+            (false, false) if subject.is_hosts_root => writable.push((place, source)),
             _ => {}
         }
     }
-    for list in [&mut hosts, &mut writable] {
-        list.truncate(20);
-    }
+    // What is mounted below such a folder came with it.
+    let came_with = |place: &str| places.iter().any(|above| below(place, above).is_some());
+    let writable = writable.into_iter().filter(|(place, _)| !came_with(place));
+    let writable = writable.map(|(place, source)| format!("{place} ({source})")).collect();
     audit.find(Id::HostFolders, weight, hosts);
     audit.find(Id::WritableFolders, Weight::Small, writable);
 }
