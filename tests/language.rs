@@ -242,7 +242,6 @@ fn views_are_korean() {
             &["seccomp", "web"],
             &["audit", "web"],
             &["audit"],
-            &["audit", "--self"],
             &["why", "web"],
             &["why", "bad"],
         ] {
