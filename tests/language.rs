@@ -240,6 +240,8 @@ fn views_are_korean() {
             &["net", "self"],
             &["caps", "web"],
             &["seccomp", "web"],
+            &["audit", "web"],
+            &["audit"],
             &["why", "web"],
             &["why", "bad"],
         ] {

@@ -124,7 +124,10 @@ fn what_verbs_print_is_what_is_described() {
             must_fit(row, "stats");
         }
         for (schema, words) in [
-            ("ns", &["web", "self"][..]),
+            ("audit", &[][..]),
+            ("audit", &["web"]),
+            ("audit", &["--self"]),
+            ("ns", &["web", "self"]),
             ("proc", &["web", "status"]),
             ("proc", &["1"]),
             ("threads", &["1"]),

@@ -229,7 +229,8 @@ fn all_volumes(place: &Place<'_>, after: &str) -> Vec<Candidate> {
 fn containers(place: &Place<'_>) -> Vec<Candidate> {
     let fits = |container: &Container| match (place.line.command.get_name(), container.status()) {
         (
-            "attach" | "caps" | "kill" | "ns" | "proc" | "seccomp" | "threads" | "top" | "tree",
+            "attach" | "audit" | "caps" | "kill" | "ns" | "proc" | "seccomp" | "threads" | "top"
+            | "tree",
             status,
         ) => status == Status::Running,
         ("exec" | "pause", status) => status == Status::Running && !container.is_paused(),

@@ -15,13 +15,8 @@ use crate::store::{Store, is_id, kill_all_of, remove_tree, volumes};
 
 /// `minibox gc`.
 pub(crate) fn gc(store: &Store, args: &GcArgs) -> Result<u8> {
-    let mut sweep = Sweep { store, clear: args.force, found: 0, failed: None };
-    sweep.containers();
-    sweep.names();
-    sweep.folders();
-    sweep.cgroups();
-    let swept = volumes::sweep(store, args.force, &mut |left| sweep.found(left));
-    sweep.done(swept);
+    let mut sweep = Sweep { store, clear: args.force, tell: true, found: 0, failed: None };
+    sweep.all();
     if let Some(error) = sweep.failed {
         return Err(error);
     }
@@ -33,18 +28,37 @@ pub(crate) fn gc(store: &Store, args: &GcArgs) -> Result<u8> {
     Ok(0)
 }
 
+/// How much there is to find.
+pub(crate) fn leftovers(store: &Store) -> usize {
+    let mut sweep = Sweep { store, clear: false, tell: false, found: 0, failed: None };
+    sweep.all();
+    sweep.found
+}
+
 struct Sweep<'a> {
     store: &'a Store,
     clear: bool,
+    tell: bool,
     found: usize,
     /// What could not be removed keeps nothing else; the first of it is told at the end.
     failed: Option<Error>,
 }
 
 impl Sweep<'_> {
+    fn all(&mut self) {
+        self.containers();
+        self.names();
+        self.folders();
+        self.cgroups();
+        let swept = volumes::sweep(self.store, self.clear, &mut |left| self.found(left));
+        self.done(swept);
+    }
+
     fn found(&mut self, what: &str) {
         self.found += 1;
-        output::print(&format!("{}\n", say(what)));
+        if self.tell {
+            output::print(&format!("{}\n", say(what)));
+        }
     }
 
     fn done(&mut self, removal: Result<()>) {

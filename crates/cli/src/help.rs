@@ -18,7 +18,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "See inside",
         &[
             "watch", "tree", "ns", "threads", "mem", "proc", "mounts", "net", "caps", "seccomp",
-            "why",
+            "audit", "why",
         ],
     ),
     ("Change", &["pause", "unpause", "update", "rename", "cp", "export"]),
@@ -130,6 +130,14 @@ minibox proc 25514 status                one file, line by line",
         "\
 minibox seccomp web                      of a container's first process
 minibox seccomp 25514                    of any process on this host",
+    ),
+    (
+        "audit",
+        "\
+minibox audit                            all that run, in a line each
+minibox audit web                        what an attacker in it could do
+minibox audit --self                     this shell
+minibox audit --fail-under 80 web        exit code 1 where it is worse",
     ),
     (
         "why",

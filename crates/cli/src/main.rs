@@ -165,6 +165,7 @@ fn drive(cli: Cli) -> Result<u8> {
         Verb::Threads(args) => see::threads::threads(&store, &args),
         Verb::Proc(args) => see::proc::proc(&store, &args),
         Verb::Seccomp(args) => see::seccomp::seccomp(&store, &args),
+        Verb::Audit(args) => see::audit::audit(&store, &args),
         Verb::Why(args) => see::why::why(&store, &args),
         Verb::Caps(args) => see::caps::caps(&store, &args),
         Verb::Mem(args) => see::mem::mem(&store, &args),

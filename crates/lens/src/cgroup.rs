@@ -9,7 +9,7 @@ use procfs::process::Process;
 use serde::Serialize;
 
 use crate::process::read;
-use crate::{Result, Seen};
+use crate::{Result, Seen, sys};
 
 /// What the processes of a control group have used together, those that have ended included. Of version 1 and
 /// 2 alike; each controller may be missing.
@@ -56,6 +56,15 @@ pub struct Pressure {
     pub avg60: u64,
     /// Of the last five minutes.
     pub avg300: u64,
+}
+
+/// What decides about devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DeviceRules {
+    /// Lines of devices.list: `a *:* rwm` is all.
+    List(String),
+    /// Is there one at all?
+    Program(bool),
 }
 
 /// The folders of a control group: of each controller of version 1, and "" of version 2.
@@ -153,6 +162,36 @@ impl Folders {
 
     fn pressure(&self, what: &str) -> Seen<Pressure> {
         self.file("", "", &format!("{what}.pressure")).filter_map(|text| some(&text))
+    }
+
+    /// Is there a limit to its processes, and to its memory, here or further up?
+    pub(crate) fn has_limits(&self) -> (bool, bool) {
+        let has = |controller: &str, v1: &str, v2: &str| {
+            let (folder, file) = match (self.0.get(controller), self.0.get("")) {
+                (Some(folder), _) => (folder, v1),
+                (_, Some(folder)) => (folder, v2),
+                _ => return false,
+            };
+            folder.ancestors().any(|folder| {
+                let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
+                // Version 1 has no word for "max" of memory.
+                text.trim().parse::<u64>().is_ok_and(|limit| limit < i64::MAX as u64 / 2)
+            })
+        };
+        (has("pids", "pids.max", "pids.max"), has("memory", "memory.limit_in_bytes", "memory.max"))
+    }
+
+    /// Which devices its rules let it use, of version 1: devices.list. Of version 2: is there a program that
+    /// decides, here or further up?
+    pub(crate) fn device_rules(&self) -> Seen<DeviceRules> {
+        match (self.file("devices", "devices.list", ""), self.0.get("")) {
+            (Seen::Known(list), _) if self.0.contains_key("devices") => {
+                Seen::Known(DeviceRules::List(list))
+            }
+            (Seen::Denied, _) => Seen::Denied,
+            (_, Some(folder)) => sys::has_device_program(folder).map(DeviceRules::Program),
+            _ => Seen::Absent,
+        }
     }
 
     /// What it has used.

@@ -1,10 +1,11 @@
 //! The kernel's own account of processes and containers: read from /proc and cgroupfs, as plain data that
-//! can be serialised. Nothing is printed here, and nothing is changed. It knows nothing of minibox's own
-//! containers: any process will do.
+//! can be serialised. Nothing is printed here, and nothing is changed; only [`audit`] halts a process for a
+//! moment. It knows nothing of minibox's own containers: any process will do.
 //!
 //! Start with [`process::open`], which holds one process: whatever is read through it is of that process,
 //! even where its number has been given to another meanwhile. Then one file for each question:
 //!
+//! - [`audit`]: how well is it isolated from this host, all in all? It stands on most of the others.
 //! - [`capabilities`]: what may it do?
 //! - [`guide`]: which file of /proc/PID answers which question?
 //! - [`namespaces`]: what does it share, with whom, and what is in there?
@@ -22,6 +23,7 @@
 //! read is [`Seen::Denied`], and never zero.
 #![deny(unsafe_code)]
 
+pub mod audit;
 pub mod calls;
 pub mod capabilities;
 pub mod cgroup;

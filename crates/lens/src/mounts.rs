@@ -154,7 +154,7 @@ fn hide(all: &mut [Mount]) {
 }
 
 /// `path` without `base` and the slash behind it.
-fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
+pub(crate) fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(base.trim_end_matches('/'))?;
     if rest.is_empty() || rest.starts_with('/') { Some(rest.trim_start_matches('/')) } else { None }
 }

@@ -411,7 +411,7 @@ fn offsets(text: &str) -> Offsets {
     Offsets { monotonic: of("monotonic"), boottime: of("boottime") }
 }
 
-fn ranges(text: &str) -> Vec<Range> {
+pub(crate) fn ranges(text: &str) -> Vec<Range> {
     let range = |line: &str| {
         let mut numbers = line.split_whitespace().map(str::parse::<u32>);
         let mut next = || numbers.next()?.ok();

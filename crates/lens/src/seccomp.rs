@@ -26,7 +26,7 @@ pub struct Seccomp {
     /// Of its main thread. Null where the kernel has no seccomp.
     pub mode: Seen<Mode>,
     /// How many filters lie on top of each other. What is in them the kernel tells only who halts the process
-    /// as its debugger, PTRACE_SECCOMP_GET_FILTER of ptrace(2), which is not done here.
+    /// as its debugger, PTRACE_SECCOMP_GET_FILTER of ptrace(2): that is [`crate::audit`]'s.
     pub filters: Seen<u32>,
     /// Numbers of the threads that are filtered in another way: each has filters of its own.
     pub other_threads: Vec<i32>,
@@ -102,7 +102,7 @@ fn mode(status: &Seen<String>) -> Seen<Mode> {
     })
 }
 
-fn filters(status: &Seen<String>) -> Seen<u32> {
+pub(crate) fn filters(status: &Seen<String>) -> Seen<u32> {
     line(status, "Seccomp_filters:")
 }
 

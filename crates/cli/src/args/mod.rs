@@ -100,6 +100,8 @@ pub(crate) enum Verb {
     Proc(ProcArgs),
     /// Show which system calls a process may make
     Seccomp(LookTargetArgs),
+    /// Show how well containers are isolated from this host, and what would mend it
+    Audit(AuditArgs),
     /// Show why a container ended, or what it waits for
     Why(LookTargetArgs),
     /// Show what a process may do: its capabilities
@@ -377,6 +379,21 @@ pub(crate) struct LookTargetArgs {
     /// Name or id of a container, PID of any process, or self
     #[arg(value_name = "CONTAINER|PID")]
     pub target: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// What this command was started from: a shell, or a container's program
+    #[arg(long = "self", conflicts_with = "target")]
+    pub myself: bool,
+    /// Exit with 1 where a score is below this
+    #[arg(long, value_name = "SCORE", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub fail_under: Option<u32>,
+    #[command(flatten)]
+    pub look: LookArgs,
+    /// Name or id of a container, PID of any process, or self [default: every container that runs]
+    #[arg(value_name = "CONTAINER|PID")]
+    pub target: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! The verbs that show what the kernel knows of a process, be it a container's or any other: what
 //! crates/lens has read, drawn for people or as JSON, once or again and again.
 
+pub(crate) mod audit;
 mod calls;
 mod canvas;
 pub(crate) mod caps;
