@@ -1,5 +1,6 @@
 //! PARENT: clone3, id maps, cgroup, release the child, collect its reports.
 
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ use crate::idmap::{self, IdMap};
 use crate::init;
 use crate::line::{Kind, Line, Listening, Message, WIRE, receive};
 use crate::middle;
+use crate::mounts::Mapping;
 use crate::net_devices;
 use crate::plan::{Plan, clone_names};
 use crate::step::Step;
@@ -200,8 +202,7 @@ fn map_mounts(plan: &Plan) -> Result<()> {
             namespaces.push((map, idmap::user_namespace(map)?));
         }
         for (_, namespace) in namespaces.iter().filter(|(known, _)| *known == map) {
-            sys::map_mount(mapped.mount.as_raw_fd(), mapped.mapping.below, namespace.as_raw_fd())
-                .map_err(|fault| describe::map_failed(&mapped.path, fault))?;
+            map_owners(&mapped.mount, &mapped.path, &mapped.mapping, namespace)?;
         }
     }
     Ok(())
@@ -212,12 +213,16 @@ fn map_mount_inside(subject: Subject<'_>, index: usize, mount: Option<&OwnedFd>)
     let Subject::Container(plan) = subject else { return Ok(()) };
     let planned = plan.mounts.get(index).and_then(|planned| {
         let mapping = planned.mapping()?;
-        Some((&planned.place.path, mapping.below, plan.map_of(mapping)?))
+        Some((&planned.place.path, mapping, plan.map_of(mapping)?))
     });
-    let (Some((place, below, map)), Some(mount)) = (planned, mount) else { return Ok(()) };
-    let namespace = idmap::user_namespace(map)?;
-    sys::map_mount(mount.as_raw_fd(), below, namespace.as_raw_fd())
-        .map_err(|fault| describe::map_failed(place, fault))
+    let (Some((place, mapping, map)), Some(mount)) = (planned, mount) else { return Ok(()) };
+    map_owners(mount, place, mapping, &idmap::user_namespace(map)?)
+}
+
+/// Maps the owners of the mount that `path` names as `namespace` does.
+fn map_owners(mount: &OwnedFd, path: &CStr, mapping: &Mapping, namespace: &OwnedFd) -> Result<()> {
+    sys::map_mount(mount.as_raw_fd(), mapping.below, namespace.as_raw_fd())
+        .map_err(|fault| describe::map_failed(path, fault))
 }
 
 /// Does one step of the parent's, with the same report and the same injected failures as the child's.

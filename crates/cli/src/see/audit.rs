@@ -98,10 +98,9 @@ fn everyone(store: &Store) -> Vec<One> {
     let names = tree::containers(&all, &known);
     for entry in &all {
         let Some(name) = names.get(&entry.pid) else { continue };
-        let is_first = |other: &&mut &Entry| entry.started < other.started;
-        match first.get_mut(name) {
-            Some(other) if !is_first(&other) => {}
-            _ => drop(first.insert(name.clone(), entry)),
+        let oldest = first.entry(name.clone()).or_insert(entry);
+        if entry.started < oldest.started {
+            *oldest = entry;
         }
     }
     for known in &known {

@@ -180,8 +180,9 @@ impl Cgroup {
     /// Where a process that joins process `pid` may be: where that is, if this cgroup is gone, or takes none since
     /// it hands controllers down, as one in which cgroups are made below may do. Both on version 2 alone.
     pub fn for_newcomers(&self, pid: i32) -> Result<Cgroup> {
-        let is_gone = self.unified_folder().is_some_and(|folder| !folder.exists());
-        if !is_gone && !self.unified_folder().is_some_and(hands_down) {
+        let Some(folder) = self.unified_folder() else { return Ok(self.clone()) };
+        let is_gone = !folder.exists();
+        if !is_gone && !hands_down(folder) {
             return Ok(self.clone());
         }
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
