@@ -231,7 +231,7 @@ fn a_full_disk_under_the_log_holds_nobody_up() {
         let id = sandbox.inspect("c")["Id"].as_str().expect("an id").to_owned();
         // The next monitor opens the log anew, on a device that is always full.
         kill_9(written_keeper(&sandbox, &id));
-        let log = sandbox.path("data/containers").join(&id).join("log");
+        let log = sandbox.path("data/containers").join(&id).join("log.1");
         fs::remove_file(&log).expect("rm");
         symlink("/dev/full", &log).expect("symlink");
         let program = sandbox.pid("c");

@@ -1,7 +1,8 @@
 //! A container's output, one line each: time, stream, `F`ull or `P`artial, text. The format of the
-//! Kubernetes CRI, which is binary-safe and read by many tools. A file that has grown too large becomes
-//! log.1, that one log.2, and so on.
+//! Kubernetes CRI, which is binary-safe and read by many tools. A file that has grown too large is followed
+//! by the next, log.1 by log.2: none is ever renamed, so a reader knows where to go on.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,7 +18,9 @@ const ROOM: u64 = 1 << 20;
 
 /// The writing end.
 pub(crate) struct Log {
-    path: PathBuf,
+    folder: PathBuf,
+    /// The file that is written to.
+    number: u32,
     file: Option<File>,
     /// Bytes in the file.
     size: u64,
@@ -26,17 +29,27 @@ pub(crate) struct Log {
     is_torn: bool,
 }
 
-/// The log `number` times before the present one.
+/// The `number`th file of a log.
 pub(crate) fn path(folder: &Path, number: u32) -> PathBuf {
-    folder.join(if number == 0 { String::from("log") } else { format!("log.{number}") })
+    folder.join(format!("log.{number}"))
+}
+
+/// The numbers of the files that are there, the oldest first.
+pub(crate) fn numbers(folder: &Path) -> Vec<u32> {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let number = |name: &OsString| name.to_str()?.strip_prefix("log.")?.parse().ok();
+    let mut numbers: Vec<u32> = names.filter_map(|name| number(&name)).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 impl Log {
+    /// Goes on where the log in `folder` ends.
     pub(crate) fn open(folder: &Path, limits: LogLimits) -> Log {
-        let path = path(folder, 0);
-        let file = File::options().append(true).create(true).mode(0o600).open(&path).ok();
+        let number = numbers(folder).pop().unwrap_or(1);
+        let file = append(&path(folder, number));
         let size = file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
-        Log { path, file, size, limits, is_torn: false }
+        Log { folder: folder.to_owned(), number, file, size, limits, is_torn: false }
     }
 
     /// The file that is written to.
@@ -48,9 +61,6 @@ impl Log {
     pub(crate) fn write(&mut self, stream: &str, bytes: &[u8]) {
         let time = humantime::format_rfc3339_nanos(SystemTime::now()).to_string();
         let mut text = Vec::with_capacity(bytes.len() + 64);
-        if self.is_torn {
-            text.push(b'\n');
-        }
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (tag, line) = line.strip_suffix(b"\n").map_or(("P", line), |line| ("F", line));
             text.extend_from_slice(format!("{time} {stream} {tag} ").as_bytes());
@@ -60,6 +70,12 @@ impl Log {
         if self.size > 0 && self.size.saturating_add(text.len() as u64) > self.limits.max_size {
             self.turn_over();
         }
+        if self.file.is_none() {
+            self.file = append(&path(&self.folder, self.number));
+        }
+        if self.is_torn {
+            text.insert(0, b'\n');
+        }
         let Some(file) = self.file.as_mut().filter(|file| has_room(file)) else { return };
         self.is_torn = file.write_all(&text).is_err();
         if !self.is_torn {
@@ -67,19 +83,20 @@ impl Log {
         }
     }
 
-    /// Begins a new file; the oldest goes.
+    /// Begins a new file; the oldest goes. Where that cannot be, the one that there is grows.
     fn turn_over(&mut self) {
-        let folder = self.path.parent().unwrap_or(Path::new("/")).to_owned();
-        let last = self.limits.max_file.saturating_sub(1);
-        if last == 0 {
-            let _ = fs::remove_file(&self.path);
+        let next = self.number.saturating_add(1);
+        let Some(file) = append(&path(&self.folder, next)) else { return };
+        (self.number, self.file, self.size, self.is_torn) = (next, Some(file), 0, false);
+        let oldest = next.saturating_sub(self.limits.max_file.saturating_sub(1));
+        for number in numbers(&self.folder).into_iter().take_while(|number| *number < oldest) {
+            let _ = fs::remove_file(path(&self.folder, number));
         }
-        let free = (1..last).find(|number| !path(&folder, *number).exists()).unwrap_or(last);
-        for number in (0..free).rev() {
-            let _ = fs::rename(path(&folder, number), path(&folder, number + 1));
-        }
-        *self = Log::open(&folder, self.limits);
     }
+}
+
+fn append(path: &Path) -> Option<File> {
+    File::options().append(true).create(true).mode(0o600).open(path).ok()
 }
 
 fn has_room(file: &File) -> bool {
@@ -124,8 +141,8 @@ mod tests {
             log.write("stdout", format!("line {number}\n").as_bytes());
         }
         let read = |number| fs::read(path(folder.path(), number)).unwrap();
-        assert!(!path(folder.path(), 3).exists());
-        let last = [read(2), read(1), read(0)].concat();
+        assert_eq!(numbers(folder.path()), [2, 3, 4]);
+        let last = [read(2), read(3), read(4)].concat();
         let texts: Vec<_> = last
             .split_inclusive(|byte| *byte == b'\n')
             .map(|line| String::from_utf8_lossy(Entry::parse(line).unwrap().text).into_owned())

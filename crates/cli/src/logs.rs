@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -154,7 +153,8 @@ impl Selection {
 /// Reads the files of a log, the oldest first, and follows when a new one is begun.
 struct Reader<'a> {
     folder: &'a Path,
-    file: Option<BufReader<File>>,
+    /// The file that is read, and its number.
+    file: Option<(u32, BufReader<File>)>,
     line: Vec<u8>,
 }
 
@@ -169,43 +169,37 @@ impl Reader<'_> {
             if let Some(line) = self.read_line()? {
                 return Ok(Some(line));
             }
-            let Some(newer) = self.newer() else { return Ok(None) };
+            let Some((number, newer)) = self.newer() else { return Ok(None) };
             // What was written between the two looks, before the newer one was begun.
             if let Some(line) = self.read_line()? {
                 return Ok(Some(line));
             }
             self.line.clear();
-            self.file = Some(BufReader::new(newer));
+            self.file = Some((number, BufReader::new(newer)));
         }
     }
 
     fn read_line(&mut self) -> Result<Option<Vec<u8>>> {
-        let Some(file) = &mut self.file else { return Ok(None) };
+        let Some((number, file)) = &mut self.file else { return Ok(None) };
         let read = file.read_until(b'\n', &mut self.line);
-        read.map_err(|e| Error::of_io("read", &log::path(self.folder, 0), &e))?;
+        read.map_err(|e| Error::of_io("read", &log::path(self.folder, *number), &e))?;
         let is_whole = self.line.last() == Some(&b'\n');
         Ok(is_whole.then(|| std::mem::take(&mut self.line)))
     }
 
-    /// The file that was begun after the one that was read so far; the oldest where that is none of them.
-    fn newer(&self) -> Option<File> {
-        // Upwards, as they are renamed: one may be met twice, none is missed.
-        let mut files = Vec::new();
-        let mut missing = 0;
-        for number in 0.. {
-            match File::open(log::path(self.folder, number)) {
-                Ok(file) => files.push(file),
-                // While they are renamed there is a gap, for a moment.
-                Err(_) if missing == 0 => missing += 1,
-                Err(_) => break,
-            }
+    /// The file that was begun after the one that is read; the oldest of those where some are gone.
+    fn newer(&self) -> Option<(u32, File)> {
+        let open = |number| Some((number, File::open(log::path(self.folder, number)).ok()?));
+        let read = self.file.as_ref().map_or(0, |(number, _)| *number);
+        let mut later = log::numbers(self.folder).into_iter().filter(|number| *number > read);
+        let mut newer = later.find_map(open)?;
+        // A list made while files are begun may have a later one alone.
+        while newer.0 > read + 1
+            && let Some(earlier) = open(newer.0 - 1)
+        {
+            newer = earlier;
         }
-        let inode = |file: &File| file.metadata().map(|m| m.ino()).ok();
-        let ours = self.file.as_ref().and_then(|file| inode(file.get_ref()));
-        match files.iter().position(|file| ours.is_some() && inode(file) == ours) {
-            Some(place) => place.checked_sub(1).map(|newer| files.swap_remove(newer)),
-            None => files.pop(),
-        }
+        Some(newer)
     }
 }
 

@@ -8,6 +8,7 @@ use super::words;
 use crate::args::InspectArgs;
 use crate::format::Format;
 use crate::living;
+use crate::log;
 use crate::monitor::health::Report;
 use crate::settings::{Asked, Health, Kind, Restart};
 use crate::signals;
@@ -86,7 +87,7 @@ fn document(store: &Store, container: &Container) -> Result<Value> {
         "ResolvConfPath": file("resolv.conf"),
         "HostnamePath": file("hostname"),
         "HostsPath": file("hosts"),
-        "LogPath": file("log"),
+        "LogPath": log::numbers(&folder).pop().map(|number| log::path(&folder, number)),
         "Name": record.name,
         "RestartCount": record.restarts,
         "Driver": if record.layer.is_some() { "overlay" } else { "none" },
