@@ -27,12 +27,17 @@ fn callers() -> Vec<Caller> {
 
 /// `systemctl`, of the caller's own systemd.
 fn systemctl(caller: Caller, args: &[&str]) -> Ran {
-    let mut command = Command::new("systemctl");
+    systemd(caller, "systemctl", args)
+}
+
+/// A program of systemd's, which asks the caller's own.
+fn systemd(caller: Caller, program: &str, args: &[&str]) -> Ran {
+    let mut command = Command::new(program);
     if caller != Caller::Root {
         let folder = format!("/run/user/{}", nix::unistd::Uid::effective());
         command.arg("--user").env("XDG_RUNTIME_DIR", folder);
     }
-    Ran::of(&command.args(args).output().expect("systemctl"))
+    Ran::of(&command.args(args).output().expect(program))
 }
 
 /// What systemd shows of a unit, as `NAME=VALUE` lines.
@@ -194,14 +199,18 @@ fn systemd_that_loads_anew_changes_nothing() {
         if caller == Caller::Root {
             assert!(opened.starts_with("Operation not permitted\n\n\nNo such device"), "{opened}");
         }
+        let unit = format!("minibox-{id}.scope");
+        // With a neighbour whose devices it looks after it looks after those of all in the slice.
+        let neighbour = format!("minibox-{id}-neighbour");
+        let slice = show(caller, &unit, &["Slice"]).replace("Slice=", "--slice=");
+        let words = ["--quiet", &slice, "--unit", &neighbour, "--property=DevicePolicy=closed"];
+        systemd(caller, "systemd-run", &[&words[..], &["sleep", "1000"]].concat()).ok();
         systemctl(caller, &["daemon-reload"]).ok();
         // What it has no word for it would allow, once it writes the device list anew.
-        systemctl(
-            caller,
-            &["set-property", "--runtime", &format!("minibox-{id}.scope"), "DevicePolicy=auto"],
-        )
-        .ok();
-        assert_eq!((limits(), devices()), (before, opened));
+        systemctl(caller, &["set-property", "--runtime", &unit, "DevicePolicy=auto"]).ok();
+        let after = (limits(), devices());
+        systemctl(caller, &["stop", &neighbour]).ok();
+        assert_eq!(after, (before, opened));
     }
 }
 

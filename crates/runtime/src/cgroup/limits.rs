@@ -21,13 +21,6 @@ impl Cgroup {
         let Some(unit) = &self.unit else { return self.write_limits(resources) };
         let before = self.as_properties();
         self.write_limits(resources)?;
-        let cpu = resources.cpu().as_ref();
-        let says = |file: &str| resources.unified().as_ref().and_then(|files| files.get(file));
-        let is_idle = cpu.and_then(LinuxCpu::idle) == Some(1)
-            || says("cpu.idle").is_some_and(|idle| idle == "1");
-        if is_idle && (cpu.and_then(LinuxCpu::shares).is_some() || says("cpu.weight").is_some()) {
-            tracing::warn!("unable to apply both cpu.idle and a weight, ignoring the weight");
-        }
         // What systemd is not told it would write anew as it believes it to be, at the next `daemon-reload`.
         let mut changed = self.as_properties();
         changed.retain(|property| !before.contains(property));
@@ -68,7 +61,12 @@ impl Cgroup {
         }
         let mut unified: Vec<_> = resources.unified().iter().flatten().collect();
         if unified.contains(&(&String::from("cpu.idle"), &String::from("1"))) {
+            let all = unified.len();
             unified.retain(|(file, _)| *file != "cpu.weight");
+            let has_shares = resources.cpu().as_ref().and_then(LinuxCpu::shares).is_some();
+            if has_shares || unified.len() < all {
+                warn_of_weight();
+            }
         }
         unified.into_iter().try_for_each(|(file, text)| self.set(file, text))
     }
@@ -268,6 +266,9 @@ impl Cgroup {
 
     fn limit_cpu(&self, cpu: &LinuxCpu) -> Result<()> {
         let shares = cpu.shares().filter(|shares| *shares != 0);
+        if shares.is_some() && cpu.idle() == Some(1) {
+            warn_of_weight();
+        }
         if let Some(shares) = shares {
             self.end_idleness()?;
             if self.unified {
@@ -438,6 +439,11 @@ impl Cgroup {
         // Version 1 spells "none" as a number near 2^63.
         self.read("memory", file)?.parse().ok().filter(|limit| *limit < 1 << 62)
     }
+}
+
+/// An idle cgroup takes no weight.
+fn warn_of_weight() {
+    tracing::warn!("unable to apply both cpu.idle and a weight, ignoring the weight");
 }
 
 /// `0-3,7` as a mask, the lowest byte first.
