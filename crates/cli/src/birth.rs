@@ -5,7 +5,7 @@ use std::fs;
 use minibox_runtime::cgroup::Address;
 use minibox_runtime::line::Listening;
 use minibox_runtime::state::{self, ProcessId, State};
-use minibox_runtime::{Choices, Error, Layer, Plan, Result, spec};
+use minibox_runtime::{Choices, Error, Layer, Plan, Result, RootChoices, spec};
 use oci_spec::runtime as oci;
 
 use crate::patchwork;
@@ -18,18 +18,21 @@ use crate::userns;
 pub(crate) fn choices(store: &Store, record: &Record, listening: Listening) -> Result<Choices> {
     let layer = record.layer.as_ref().filter(|_| !record.is_patchwork);
     Ok(Choices {
-        layer: layer.map(|folder| Layer {
-            upper: folder.join("upper"),
-            work: folder.join("work"),
-            volatile: record.auto_remove,
-        }),
-        // Device nodes that the root filesystem brings along open nothing; those of /dev are our own.
-        root_attributes: if record.settings.privileged { 0 } else { libc::MOUNT_ATTR_NODEV },
+        root: RootChoices {
+            layer: layer.map(|folder| Layer {
+                upper: folder.join("upper"),
+                work: folder.join("work"),
+                volatile: record.auto_remove,
+            }),
+            // Device nodes that the root filesystem brings along open nothing; those of /dev are our own.
+            attributes: if record.settings.privileged { 0 } else { libc::MOUNT_ATTR_NODEV },
+            maps_owners: userns::maps_mounts(record.id_map.as_ref()),
+            no_pivot: false,
+        },
         console_size: terminal::size(),
         id: record.id.clone(),
         bundle: store.folder(&record.id),
         init: record.settings.init,
-        map_root: userns::maps_mounts(record.id_map.as_ref()),
         listening,
         fail_at: crate::trial::fail_at()?,
         ..Choices::default()

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use minibox_runtime::describe::{self, Subject};
 use minibox_runtime::idmap::IdMap;
-use minibox_runtime::plan::{Join, RootMount};
+use minibox_runtime::namespaces::Join;
+use minibox_runtime::root::RootMount;
 use minibox_runtime::{Plan, Step};
 
 use crate::language::say;

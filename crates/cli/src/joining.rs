@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use minibox_runtime::idmap::IdMap;
-use minibox_runtime::plan::{JoinPlan, plan_process};
+use minibox_runtime::plan::JoinPlan;
+use minibox_runtime::program;
 use minibox_runtime::{Error, Result, capabilities, seccomp, user};
 use oci_spec::runtime as oci;
 
@@ -80,7 +81,7 @@ pub(crate) fn plan(
     let single_id = container.record.id_map.as_ref().is_some_and(IdMap::denies_groups);
     let (id, folder) = (&container.record.id, store.folder(&container.record.id));
     let filter = seccomp::of_spec(&spec, id, &folder)?;
-    let program = plan_process(&process, filter, single_id, stdio, size, die_with_parent)?;
+    let program = program::plan(&process, filter, single_id, stdio, size, die_with_parent)?;
     let cgroup = container.record.cgroup().map(|cgroup| cgroup.for_newcomers(pid)).transpose()?;
     JoinPlan::new(pid, pidfd, cgroup.as_ref(), program)
 }

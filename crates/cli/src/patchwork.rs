@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use minibox_runtime::{Error, Result, mountinfo, plan};
+use minibox_runtime::{Error, Result, mountinfo, root};
 use oci_spec::runtime as oci;
 
 /// A root put together: the folder that is the root, and what is mounted in it.
@@ -67,7 +67,7 @@ fn overlay(lower: &Path, upper: &Path, work: &Path, destination: &Path) -> oci::
     mount.set_source(Some(PathBuf::from("overlay")));
     mount.set_destination(destination.to_owned());
     // Paths here have been checked to be text.
-    let quoted = |path: &Path| String::from_utf8_lossy(&plan::overlay_path(path)).into_owned();
+    let quoted = |path: &Path| String::from_utf8_lossy(&root::overlay_path(path)).into_owned();
     let pair = |key: &str, path: &Path| format!("{key}={}", quoted(path));
     let options = [
         pair("lowerdir", lower),

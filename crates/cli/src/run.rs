@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use minibox_runtime::{Choices, Error, Layer, Result, hints};
+use minibox_runtime::{Choices, Error, Layer, Result, RootChoices, hints};
 use oci_spec::runtime as oci;
 
 use crate::args::{CreateArgs, DryRun, RunArgs};
@@ -155,11 +155,10 @@ fn dry_run(
         volatile: args.rm,
     });
     let choices = Choices {
-        layer,
+        root: RootChoices { layer, maps_owners: user.maps_mounts(), ..RootChoices::default() },
         console_size: terminal::size(),
         die_with_parent: !monitored,
         init: args.program.init,
-        map_root: user.maps_mounts(),
         ..Choices::default()
     };
     let plan = sharing::plan(store, &spec, cgroup, choices)?;

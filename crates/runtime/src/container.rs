@@ -29,8 +29,10 @@ use crate::error::{Blame, Error, Result};
 use crate::gate::{self, Gate};
 use crate::hooks::Hooks;
 use crate::idmap::IdMap;
+use crate::namespaces;
 use crate::pid_namespace;
-use crate::plan::{Choices, JoinPlan, Plan, foreign_namespaces, plan_process};
+use crate::plan::{Choices, JoinPlan, Plan};
+use crate::program;
 use crate::resctrl::Class;
 use crate::scheduling;
 use crate::seccomp::{self, SeccompPlan};
@@ -593,9 +595,9 @@ fn plan_join(
     linux: Option<&Linux>,
     choices: Choices,
 ) -> Result<JoinPlan> {
-    let has_own_ids = foreign_namespaces(pid)? & libc::CLONE_NEWUSER != 0;
+    let has_own_ids = namespaces::foreign(pid)? & libc::CLONE_NEWUSER != 0;
     let keeps_groups = has_own_ids && IdMap::of_process(pid)?.denies_groups();
-    let mut program = plan_process(process, filter, keeps_groups, choices.stdio, size, false)?;
+    let mut program = program::plan(process, filter, keeps_groups, choices.stdio, size, false)?;
     program.first_closed += choices.preserve_fds as i32;
     program.bare_newlines = choices.bare_newlines;
     program.habits = scheduling::plan(process, linux)?;

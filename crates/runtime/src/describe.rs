@@ -12,8 +12,10 @@ use crate::error::{Blame, Error};
 use crate::hints;
 use crate::line::Message;
 use crate::mounts::{MappedMount, MountPlan, Source};
-use crate::plan::{JoinPlan, Plan, RootMount, clone_names};
+use crate::namespaces::clone_names;
+use crate::plan::{JoinPlan, Plan};
 use crate::process::{NOT_FOUND, ProcessPlan};
+use crate::root::RootMount;
 use crate::step::Step;
 use crate::sys::{Fault, MountChange};
 

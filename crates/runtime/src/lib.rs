@@ -18,7 +18,7 @@
 //! [`reaper`] is what PID 1 does while the program runs.
 //!
 //! Beside them stand [`step`], the table of everything that happens, in order and with reasons; one
-//! file per concern ([`mounts`], [`devices`], [`capabilities`], [`net_devices`], [`rlimits`],
+//! file per concern ([`namespaces`], [`root`], [`mounts`], [`program`], [`devices`], [`capabilities`], [`net_devices`], [`rlimits`],
 //! [`scheduling`], [`seccomp`], [`user`], [`idmap`], [`cgroup`], [`copy_up`]), each with `plan` for the parent
 //! and the rest for the child; [`line`], over which the
 //! child reports; [`describe`] and [`hints`], which put reports into words; [`state`], what is written
@@ -50,14 +50,17 @@ pub mod line;
 pub mod middle;
 pub mod mountinfo;
 pub mod mounts;
+pub mod namespaces;
 pub mod net_devices;
 pub mod pid_namespace;
 pub mod plan;
 pub mod probe;
 pub mod process;
+pub mod program;
 pub mod reaper;
 pub mod resctrl;
 pub mod rlimits;
+pub mod root;
 pub mod scheduling;
 pub mod seccomp;
 pub mod spawn;
@@ -71,7 +74,8 @@ pub mod user;
 pub mod view;
 
 pub use error::{Blame, Error, Result};
-pub use plan::{Choices, Layer, Plan};
+pub use plan::{Choices, Plan};
+pub use root::{Layer, RootChoices};
 pub use spawn::{Event, Running, Watch};
 pub use step::Step;
 

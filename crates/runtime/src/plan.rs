@@ -4,37 +4,33 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
-use nix::unistd::Uid;
-use oci_spec::runtime::{
-    Linux, LinuxIdMapping, LinuxNamespaceType, LinuxResources, LinuxTimeOffset, Process, Spec,
-};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Spec};
 
 use crate::capabilities;
 use crate::cgroup::{Cgroup, Layout};
 use crate::cgroup_mount;
 use crate::devices::{self, DevicePlan};
 use crate::error::{Error, Result};
-use crate::idmap::{self, IdMap, Range};
+use crate::idmap::{self, IdMap};
 use crate::label;
 use crate::line::Listening;
-use crate::mountinfo::{self, Mounted};
 use crate::mounts::{self, MappedMount, Mapping, MountPlan, Place, Source, c_string};
+use crate::namespaces::{self, Join};
 use crate::net_devices::{self, NetDevice};
 use crate::process::ProcessPlan;
+use crate::program;
 use crate::resctrl;
-use crate::rlimits;
+use crate::root::{self, RootChoices, RootPlan};
 use crate::scheduling;
-use crate::seccomp::{self, SeccompPlan};
+use crate::seccomp;
 use crate::spec;
 use crate::step::Step;
-use crate::sys::{self, Arguments, Argv, MountChange};
+use crate::sys::{Arguments, MountChange};
 use crate::systemd::bus::Value;
 use crate::systemd::{self, Unit};
 
@@ -44,10 +40,8 @@ const READONLY: MountChange =
 /// What a caller chooses beside config.json.
 #[derive(Debug, Default)]
 pub struct Choices {
-    /// Where changes to the root go; `None` shows the root folder itself.
-    pub layer: Option<Layer>,
-    /// MOUNT_ATTR_* of the root.
-    pub root_attributes: u64,
+    /// How its folder becomes a root.
+    pub root: RootChoices,
     /// Standard streams; `None` leaves the caller's.
     pub stdio: [Option<OwnedFd>; 3],
     /// Rows and columns of the terminal, where one is asked for.
@@ -64,91 +58,10 @@ pub struct Choices {
     pub preserve_fds: u32,
     /// The terminal does not put a carriage return before each newline.
     pub bare_newlines: bool,
-    /// The root shows the ids that are written on its filesystem as the container's own. The caller is
-    /// root of the host; without a user namespace there is nothing to do.
-    pub map_root: bool,
-    /// The root of the host cannot be swapped: [`RootPlan::laid_over`].
-    pub no_pivot: bool,
     /// How much the caller wants to hear on the way.
     pub listening: Listening,
     /// Test builds: fail at this step with this errno.
     pub fail_at: Option<(Step, Errno)>,
-}
-
-/// The two folders of an overlay that are written to; they lie beside each other, in one folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layer {
-    /// What the container has changed.
-    pub upper: PathBuf,
-    /// The kernel's workshop, empty.
-    pub work: PathBuf,
-    /// Nobody will read it after the container's end, so that the end need not wait for the disk.
-    pub volatile: bool,
-}
-
-/// The root filesystem, decided.
-#[derive(Debug)]
-pub struct RootPlan {
-    /// The folder on the host, absolute, without links.
-    pub path: PathBuf,
-    /// The folder, opened: what parents look names up in.
-    pub folder: OwnedFd,
-    /// The mount that becomes the root.
-    pub mount: RootMount,
-    /// MOUNT_ATTR_* of that mount.
-    pub attributes: u64,
-    /// MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE; `linux.rootfsPropagation`.
-    pub propagation: u64,
-    /// The folder once more, for the child.
-    pub lower: CString,
-    /// Where on the host it is attached for the moment of pivot_root: the folder itself, or `/` where it is
-    /// mapped, since the container's ids may not reach the folder, and where it is laid over the old root.
-    pub attach_at: CString,
-    /// The old root is no mount that could be swapped but an initial ramdisk's, and this is to be laid over it. What
-    /// is named must go from there first, the latest first: where a whole procfs or sysfs is in sight the kernel
-    /// lets a user namespace mount one without what is masked (mount_too_revealing()).
-    pub laid_over: Option<Vec<CString>>,
-    /// What it is made of, where its owners are mapped: the folder, then the folder of the layer.
-    pub mapped: Vec<MappedMount>,
-}
-
-impl RootPlan {
-    /// The folder, where nothing else is the container's root.
-    fn own_folder(&self) -> Option<&Path> {
-        let is_folder = matches!(self.mount, RootMount::Folder { .. });
-        Some(self.path.as_path()).filter(|path| is_folder && *path != Path::new("/"))
-    }
-}
-
-/// How the root becomes a mount.
-#[derive(Debug)]
-pub enum RootMount {
-    /// An overlay.
-    Overlay {
-        /// For fsconfig(2).
-        options: Vec<(CString, Option<CString>)>,
-        /// The lower folder's path is too long for fsconfig(2): it is `.`, and the child goes there.
-        lower_is_cwd: bool,
-    },
-    /// The folder itself.
-    Folder {
-        /// With what is mounted below it. Not for `/`, whose submounts are the host's /proc, /sys, …; a
-        /// user namespace may not part a mount from those below it.
-        recursive: bool,
-    },
-}
-
-/// A namespace that exists and is joined.
-#[derive(Debug)]
-pub struct Join {
-    /// Its kind.
-    pub kind: LinuxNamespaceType,
-    /// The CLONE_NEW* flag of that kind.
-    pub flag: i32,
-    /// Where config.json says it is.
-    pub path: PathBuf,
-    /// The namespace itself.
-    pub namespace: OwnedFd,
 }
 
 /// Everything that happens between clone3 and execve, decided.
@@ -227,14 +140,14 @@ impl Plan {
             return Err(Error::new("config.json lacks linux, process or root"));
         };
         let own = |kind| spec::has_new_namespace(spec, kind);
-        let joins = plan_joins(linux)?;
-        let id_map = plan_id_map(linux, &joins, own(LinuxNamespaceType::User))?;
+        let joins = namespaces::joins(linux)?;
+        let id_map = namespaces::id_map(linux, &joins, own(LinuxNamespaceType::User))?;
         // Its own, or one that whoever calls is root of: to the kernel no device and no mount is theirs alone.
         let is_first = idmap::in_first_user_namespace();
         let in_userns = id_map.is_some() || !is_first;
-        let mut root_plan = plan_root(root.path(), &choices, in_userns)?;
+        let mut root_plan = root::plan(root.path(), &choices.root, in_userns)?;
         if let Some(word) = linux.rootfs_propagation() {
-            root_plan.propagation = root_propagation(word)?;
+            root_plan.propagation = root::propagation(word)?;
         }
 
         let Filled { mut at_last, mounts, device_links, devices } =
@@ -254,7 +167,7 @@ impl Plan {
         let console_size =
             process.terminal().unwrap_or(false).then(|| choices.console_size.unwrap_or((0, 0)));
         let filter = seccomp::of_spec(spec, &choices.id, &choices.bundle)?;
-        let mut program = plan_process(
+        let mut program = program::plan(
             process,
             filter,
             keep_groups,
@@ -272,7 +185,7 @@ impl Plan {
         program.first_closed += choices.preserve_fds as RawFd;
         program.init = choices.init.then(own_arguments).transpose()?;
         Ok(Plan {
-            clone_flags: clone_flags(spec),
+            clone_flags: namespaces::clone_flags(spec),
             joins,
             descriptors: root_plan
                 .mapped
@@ -282,7 +195,8 @@ impl Plan {
                 .collect(),
             resctrl: resctrl::Class::of(spec, &choices.id)?,
             new_cgroup_namespace: own(LinuxNamespaceType::Cgroup),
-            new_time_namespace: own(LinuxNamespaceType::Time).then(|| time_offsets(linux)),
+            new_time_namespace: own(LinuxNamespaceType::Time)
+                .then(|| namespaces::time_offsets(linux)),
             keep_groups,
             cwd_place: plan_cwd(process.cwd())?,
             root: root_plan,
@@ -446,222 +360,9 @@ fn plan_sysctls(linux: &Linux) -> Result<Vec<(CString, CString)>> {
     Ok(sysctls)
 }
 
-/// Lines of /proc/PID/timens_offsets, time_namespaces(7).
-fn time_offsets(linux: &Linux) -> Vec<u8> {
-    let offsets = linux.time_offsets().iter().flatten();
-    let line = |(clock, offset): (&String, &LinuxTimeOffset)| {
-        format!("{clock} {} {}\n", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0))
-    };
-    let mut lines: Vec<String> = offsets.map(line).collect();
-    lines.sort();
-    lines.concat().into_bytes()
-}
-
 fn own_arguments() -> Result<Arguments> {
     let missing = || Error::new("cannot find this process's own arguments in /proc/self/stat");
     Arguments::find().ok_or_else(missing)
-}
-
-/// The kinds of namespace, with their CLONE_* flags and names.
-const KINDS: [(LinuxNamespaceType, i32, &str); 8] = [
-    (LinuxNamespaceType::User, libc::CLONE_NEWUSER, "CLONE_NEWUSER"),
-    (LinuxNamespaceType::Mount, libc::CLONE_NEWNS, "CLONE_NEWNS"),
-    (LinuxNamespaceType::Pid, libc::CLONE_NEWPID, "CLONE_NEWPID"),
-    (LinuxNamespaceType::Network, libc::CLONE_NEWNET, "CLONE_NEWNET"),
-    (LinuxNamespaceType::Ipc, libc::CLONE_NEWIPC, "CLONE_NEWIPC"),
-    (LinuxNamespaceType::Uts, libc::CLONE_NEWUTS, "CLONE_NEWUTS"),
-    (LinuxNamespaceType::Cgroup, libc::CLONE_NEWCGROUP, "CLONE_NEWCGROUP"),
-    (LinuxNamespaceType::Time, sys::CLONE_NEWTIME, "CLONE_NEWTIME"),
-];
-
-/// The CLONE_NEW* names of `flags`.
-pub fn clone_names(flags: u64) -> Vec<&'static str> {
-    let set = KINDS.iter().filter(|(_, flag, _)| flags & *flag as u64 != 0);
-    set.map(|(.., name)| *name).collect()
-}
-
-fn clone_flags(spec: &Spec) -> u64 {
-    // Two come later: see init.rs.
-    let later = [LinuxNamespaceType::Cgroup, LinuxNamespaceType::Time];
-    let of_clone = KINDS.iter().filter(|(kind, ..)| !later.contains(kind));
-    let new = of_clone.filter(|(kind, ..)| spec::has_new_namespace(spec, *kind));
-    new.fold(0, |all, (_, flag, _)| all | *flag as u64)
-}
-
-/// Opens the namespaces that are to be joined, and checks that they are what they are said to be.
-fn plan_joins(linux: &Linux) -> Result<Vec<Join>> {
-    let mut joins = Vec::new();
-    for namespace in linux.namespaces().iter().flatten() {
-        let (Some(path), kind) = (namespace.path(), namespace.typ()) else { continue };
-        let Some((_, flag, _)) = KINDS.iter().find(|row| row.0 == kind) else { continue };
-        let failed = |call: &str, errno: Errno| {
-            Error::new(format!("cannot join the {kind} namespace {}", path.display()))
-                .step(Step::Join)
-                .call(call)
-                .errno(errno)
-        };
-        let file = std::fs::File::open(path)
-            .map_err(|e| failed("open", Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
-        match sys::namespace_kind(file.as_raw_fd()) {
-            Ok(real) if real == *flag => {}
-            Ok(real) => {
-                let real = KINDS.iter().find(|row| row.1 == real);
-                let real = real.map_or_else(|| String::from("new"), |row| row.0.to_string());
-                return Err(Error::new(format!(
-                    "{} is a {real} namespace, and not a {kind} namespace",
-                    path.display()
-                ))
-                .step(Step::Join));
-            }
-            Err(fault) => return Err(failed(fault.call, fault.errno)),
-        }
-        joins.push(Join { kind, flag: *flag, path: path.clone(), namespace: file.into() });
-    }
-    // A plain user has no power over any of them before he is in their user namespace; root might lose
-    // his over the others when he enters it.
-    let is_user = |join: &Join| join.kind == LinuxNamespaceType::User;
-    joins.sort_by_key(|join| is_user(join) == Uid::effective().is_root());
-    Ok(joins)
-}
-
-/// The maps of the user namespace: a joined one has its own.
-fn plan_id_map(linux: &Linux, joins: &[Join], is_new: bool) -> Result<Option<IdMap>> {
-    if let Some(join) = joins.iter().find(|join| join.kind == LinuxNamespaceType::User) {
-        let what = format!("cannot join the user namespace {}", join.path.display());
-        let maps = idmap::of_namespace(&join.namespace);
-        return maps.map(Some).map_err(|e| Error { what, step: Some(Step::Join), ..e });
-    }
-    Ok(is_new.then(|| IdMap {
-        uids: ranges(linux.uid_mappings().as_deref()),
-        gids: ranges(linux.gid_mappings().as_deref()),
-    }))
-}
-
-fn ranges(mappings: Option<&[LinuxIdMapping]>) -> Vec<Range> {
-    mappings.unwrap_or_default().iter().map(Range::of_spec).collect()
-}
-
-/// Decides how the folder `path` becomes a root.
-pub fn plan_root(path: &Path, choices: &Choices, in_userns: bool) -> Result<RootPlan> {
-    let failed = |errno: Errno| {
-        Error::new(format!("cannot use {} as a root filesystem", path.display()))
-            .step(Step::OpenRoot)
-            .call(format!("open({:?}, O_PATH|O_DIRECTORY)", path.display().to_string()))
-            .errno(errno)
-    };
-    let path = std::fs::canonicalize(path)
-        .map_err(|e| failed(Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
-    let folder = open(&path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(failed)?;
-    let lower = c_string(path.as_os_str().as_bytes(), "ROOTFS")?;
-    let recursive = path != Path::new("/") || in_userns;
-    let (mut mapped, mut attach_at) = (Vec::new(), lower.clone());
-    if choices.map_root && in_userns {
-        let whole = choices.layer.is_none() && recursive;
-        let folder = MappedMount::open(lower.clone(), whole)?;
-        mapped.push(MappedMount { mapping: Mapping { below: whole, map: None }, ..folder });
-        attach_at = c_string("/", "ROOTFS")?;
-    }
-    let laid_over = choices.no_pivot.then(telling_mounts).transpose()?;
-    if laid_over.is_some() {
-        attach_at = c_string("/", "ROOTFS")?;
-    }
-    let mount = match &choices.layer {
-        None => RootMount::Folder { recursive },
-        Some(layer) if mapped.is_empty() => plan_overlay(&path, layer, in_userns)?,
-        Some(layer) => {
-            let folder = layer.upper.parent().unwrap_or(Path::new("/"));
-            let folder = c_string(folder.as_os_str().as_bytes(), "the layer's folder")?;
-            mapped.push(MappedMount::open(folder, false)?);
-            // The paths on the host may be closed to the container's ids, and lead to what is not mapped.
-            let opened = |mapped: &MappedMount| {
-                PathBuf::from(format!("/proc/self/fd/{}", mapped.mount.as_raw_fd()))
-            };
-            let inside =
-                |path: &Path| opened(&mapped[1]).join(path.file_name().unwrap_or_default());
-            let (upper, work) = (inside(&layer.upper), inside(&layer.work));
-            let layer = Layer { upper, work, volatile: layer.volatile };
-            plan_overlay(&opened(&mapped[0]), &layer, in_userns)?
-        }
-    };
-    let attributes = choices.root_attributes;
-    let propagation = libc::MS_PRIVATE;
-    Ok(RootPlan {
-        path,
-        folder,
-        mount,
-        attributes,
-        propagation,
-        lower,
-        attach_at,
-        laid_over,
-        mapped,
-    })
-}
-
-/// Where a procfs or sysfs is mounted whole, the latest first.
-fn telling_mounts() -> Result<Vec<CString>> {
-    let own = Path::new("/proc/self/mountinfo");
-    let text = std::fs::read_to_string(own).map_err(|error| Error::of_io("read", own, &error))?;
-    let is_telling =
-        |mount: &Mounted<'_>| mount.root == "/" && matches!(mount.fstype, "proc" | "sysfs");
-    let places = mountinfo::parse(&text).rev().filter(is_telling);
-    places
-        .map(|mount| c_string(mount.place().into_os_string().into_vec(), "a mount's source"))
-        .collect()
-}
-
-/// With or without the `r` that engines put before it: what is mounted on the root has words of its own.
-fn root_propagation(word: &str) -> Result<u64> {
-    match word.strip_prefix('r').unwrap_or(word) {
-        "" | "private" => Ok(libc::MS_PRIVATE),
-        "slave" => Ok(libc::MS_SLAVE),
-        "shared" => Ok(libc::MS_SHARED),
-        "unbindable" => Ok(libc::MS_UNBINDABLE),
-        _ => Err(Error::new(format!(
-            "config.json: linux.rootfsPropagation {word:?} is none of private, slave, shared, unbindable"
-        ))),
-    }
-}
-
-fn plan_overlay(lower: &Path, layer: &Layer, in_userns: bool) -> Result<RootMount> {
-    // What fsconfig(2) takes of a string.
-    const LONGEST: usize = 255;
-    let mut options = vec![(c"source".to_owned(), Some(c"overlay".to_owned()))];
-    let mut lower_is_cwd = false;
-    for (key, path) in [("lowerdir", lower), ("upperdir", &layer.upper), ("workdir", &layer.work)] {
-        let mut path_text = overlay_path(path);
-        if path_text.len() > LONGEST {
-            if key != "lowerdir" {
-                let what = format!("the path {} is too long for an overlay", path.display());
-                return Err(Error::new(what).hint("choose a shorter one with --data-dir"));
-            }
-            lower_is_cwd = true;
-            path_text = b".".to_vec();
-        }
-        options.push((c_string(key, key)?, Some(c_string(path_text, key)?)));
-    }
-    if layer.volatile {
-        // Linux 5.10; without it the last unmount writes the whole filesystem's changes to disk.
-        options.push((c"volatile".to_owned(), None));
-    }
-    if in_userns {
-        // trusted.* attributes belong to the host's root; user.* serve as well (Linux 5.11).
-        options.push((c"userxattr".to_owned(), None));
-    }
-    Ok(RootMount::Overlay { options, lower_is_cwd })
-}
-
-/// A path as overlayfs reads it: `:` parts layers, `,` parts options, `\` quotes both.
-pub fn overlay_path(path: &Path) -> Vec<u8> {
-    let mut quoted = Vec::new();
-    for byte in path.as_os_str().as_bytes() {
-        if matches!(byte, b':' | b',' | b'\\') {
-            quoted.push(b'\\');
-        }
-        quoted.push(*byte);
-    }
-    quoted
 }
 
 fn plan_cwd(cwd: &Path) -> Result<Option<Place>> {
@@ -701,23 +402,6 @@ fn bind_devices(devices: &[DevicePlan], mounts: &mut Vec<MountPlan>) -> Result<(
     Ok(())
 }
 
-/// CLONE_NEW* of the namespaces in which process `pid` differs from the caller.
-pub fn foreign_namespaces(pid: i32) -> Result<i32> {
-    let mut namespaces = 0;
-    for (kind, flag, _) in KINDS {
-        let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{kind}"));
-        // A kind that this kernel does not have is no other.
-        let Ok(own) = link("self") else { continue };
-        let theirs = link(&pid.to_string()).map_err(|error| {
-            Error::of_io("read", format!("/proc/{pid}/ns/{kind}").as_ref(), &error).step(Step::Join)
-        })?;
-        if own != theirs {
-            namespaces |= flag;
-        }
-    }
-    Ok(namespaces)
-}
-
 /// Everything about a process that joins, decided.
 #[derive(Debug)]
 pub struct JoinPlan {
@@ -752,7 +436,7 @@ impl JoinPlan {
         cgroup: Option<&Cgroup>,
         mut process: ProcessPlan,
     ) -> Result<JoinPlan> {
-        let namespaces = foreign_namespaces(pid)?;
+        let namespaces = namespaces::foreign(pid)?;
         let open = |path: &std::path::Path| {
             std::fs::File::open(path).map_err(|e| Error::of_io("open", path, &e))
         };
@@ -779,128 +463,5 @@ impl JoinPlan {
             usher,
             process,
         })
-    }
-}
-
-/// Decides the program itself; used for PID 1 and for processes that join.
-pub fn plan_process(
-    process: &Process,
-    seccomp: Option<SeccompPlan>,
-    single_id: bool,
-    stdio: [Option<OwnedFd>; 3],
-    terminal: Option<(u16, u16)>,
-    die_with_parent: bool,
-) -> Result<ProcessPlan> {
-    let args = process.args().as_deref().unwrap_or_default();
-    let env = process.env().as_deref().unwrap_or_default();
-    let Some(program) = args.first() else {
-        return Err(Error::new("there is no command to run"));
-    };
-    if program.is_empty() {
-        return Err(Error::new("the command is empty")
-            .hint("give the name of a program in the root filesystem"));
-    }
-    let c_strings = |list: &[String], what: &str| -> Result<Vec<CString>> {
-        list.iter().map(|text| c_string(text.as_str(), what)).collect()
-    };
-    let user = process.user();
-    let groups = user.additional_gids().clone().unwrap_or_default();
-    if single_id && groups.iter().any(|group| *group != user.gid()) {
-        return Err(Error::new(
-            "supplementary groups need more than the one id this container has",
-        )
-        .hint("give this user subordinate ids in /etc/subuid and /etc/subgid"));
-    }
-    Ok(ProcessPlan {
-        candidates: candidates(program, env, process.cwd())?,
-        argv: Argv::new(c_strings(args, "an argument")?),
-        envp: Argv::new(c_strings(env, "an environment variable")?),
-        cwd: c_string(process.cwd().as_os_str().as_bytes(), "the working directory")?,
-        uid: user.uid(),
-        gid: user.gid(),
-        groups: (!single_id).then_some(groups),
-        oom_score_adj: process
-            .oom_score_adj()
-            .map(|score| c_string(score.to_string(), "process.oomScoreAdj"))
-            .transpose()?,
-        labels: label::plan(
-            process.apparmor_profile().as_deref(),
-            process.selinux_label().as_deref(),
-        )?,
-        init: None,
-        habits: scheduling::plan(process, None)?,
-        affinity: scheduling::affinity(process)?,
-        takes_every_processor: false,
-        bare_newlines: false,
-        keep_keyring: false,
-        gate: None,
-        umask: user.umask().unwrap_or(0o022),
-        capabilities: capabilities::plan(process.capabilities().as_ref())?,
-        rlimits: rlimits::plan(process.rlimits().as_deref().unwrap_or_default())?,
-        no_new_privs: process.no_new_privileges().unwrap_or(false),
-        seccomp,
-        terminal: terminal.map(|given| console_size(process, given)).transpose()?,
-        stdio: above_stdio(stdio)?,
-        first_closed: 3,
-        die_with_parent,
-    })
-}
-
-/// Rows and columns of the terminal: those of config.json, else the `given` ones.
-fn console_size(process: &Process, given: (u16, u16)) -> Result<(u16, u16)> {
-    let Some(size) = process.console_size().filter(|size| size.height() > 0 && size.width() > 0)
-    else {
-        return Ok(given);
-    };
-    let cells = |number: u64| {
-        let wrong =
-            |_| Error::new(format!("config.json: process.consoleSize: {number} is above 65535"));
-        u16::try_from(number).map_err(wrong)
-    };
-    Ok((cells(size.height())?, cells(size.width())?))
-}
-
-/// The paths that execvp(3) would try for `program` with the container's own `PATH`.
-fn candidates(program: &str, env: &[String], cwd: &Path) -> Result<Vec<CString>> {
-    let what = "the command";
-    if program.contains('/') {
-        // A relative path starts at the working directory, which the child has entered by then.
-        return Ok(vec![c_string(program, what)?]);
-    }
-    let path = env.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or(crate::DEFAULT_PATH);
-    path.split(':')
-        .map(|dir| if dir.is_empty() { cwd } else { Path::new(dir) })
-        .map(|dir| c_string(dir.join(program).into_os_string().into_encoded_bytes(), what))
-        .collect()
-}
-
-/// A given stream that itself is 0, 1 or 2 would be overwritten before its turn: move it up.
-fn above_stdio(stdio: [Option<OwnedFd>; 3]) -> Result<[Option<OwnedFd>; 3]> {
-    let mut moved = [None, None, None];
-    for (place, fd) in moved.iter_mut().zip(stdio) {
-        if let Some(fd) = fd {
-            let copy = nix::fcntl::fcntl(fd.as_fd(), nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3))
-                .map_err(|errno| Error::new("cannot duplicate a standard stream").errno(errno))?;
-            *place = Some(sys::own(copy));
-        }
-    }
-    Ok(moved)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn overlay_paths_are_quoted() {
-        assert_eq!(overlay_path(Path::new("/a:b,c\\d")), b"/a\\:b\\,c\\\\d");
-    }
-
-    #[test]
-    fn the_search_path_is_the_containers() {
-        let env = ["PATH=/one::/two".to_owned()];
-        let found = candidates("sh", &env, Path::new("/work")).unwrap();
-        assert_eq!(found, [c"/one/sh".to_owned(), c"/work/sh".to_owned(), c"/two/sh".to_owned()]);
-        assert_eq!(candidates("./sh", &env, Path::new("/work")).unwrap(), [c"./sh".to_owned()]);
     }
 }

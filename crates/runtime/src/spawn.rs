@@ -21,8 +21,9 @@ use crate::init;
 use crate::line::{Kind, Line, Listening, Message, WIRE, receive};
 use crate::middle;
 use crate::mounts::Mapping;
+use crate::namespaces::clone_names;
 use crate::net_devices;
-use crate::plan::{Plan, clone_names};
+use crate::plan::Plan;
 use crate::step::Step;
 use crate::sys::{self, Forked};
 

@@ -20,7 +20,8 @@ use crate::error::{Error, Result};
 use crate::idmap::{self, IdMap};
 use crate::init::{become_root, pivot, take_root, tell_nobody};
 use crate::mounts::{self, MountPlan};
-use crate::plan::{Choices, Layer, RootPlan, foreign_namespaces, plan_root};
+use crate::namespaces;
+use crate::root::{self, Layer, RootChoices, RootPlan};
 use crate::spec;
 use crate::step::Step;
 use crate::sys::{self, Death, Fault, Forked, MountChange, Sys};
@@ -44,7 +45,7 @@ enum Door {
 impl View {
     /// What the running container sees whose PID 1 is `pid`, held by `pidfd`.
     pub fn of_running(pid: i32, pidfd: OwnedFd, id_map: Option<IdMap>) -> Result<View> {
-        let namespaces = foreign_namespaces(pid)? & (libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
+        let namespaces = namespaces::foreign(pid)? & (libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
         let id_map = id_map.filter(|_| namespaces & libc::CLONE_NEWUSER != 0);
         Ok(View { door: Door::Living { pidfd, namespaces }, id_map })
     }
@@ -53,12 +54,12 @@ impl View {
     /// meanwhile, since two overlays must not share a layer.
     pub fn of_stopped(spec: &Spec, layer: Option<Layer>, id_map: Option<IdMap>) -> Result<View> {
         let root = spec.root().as_ref().ok_or_else(|| Error::new("its config.json has no root"))?;
-        let choices = Choices { layer, ..Choices::default() };
+        let choices = RootChoices { layer, ..RootChoices::default() };
         // Its layer is read as it was written, even where mapped mounts make a user namespace of this process
         // needless.
         let in_userns = spec::has_namespace(spec, LinuxNamespaceType::User)
             || !idmap::in_first_user_namespace();
-        let planned = plan_root(root.path(), &choices, in_userns)?;
+        let planned = root::plan(root.path(), &choices, in_userns)?;
         let mut mounts = Vec::new();
         for mount in spec.mounts().iter().flatten() {
             // Other filesystems begin empty, and the kernel's own are not files to be kept.
@@ -74,7 +75,7 @@ impl View {
 
     /// A folder of the host, as if it were a root.
     pub fn of_folder(path: &Path, id_map: Option<IdMap>) -> Result<View> {
-        let root = plan_root(path, &Choices::default(), id_map.is_some())?;
+        let root = root::plan(path, &RootChoices::default(), id_map.is_some())?;
         Ok(View { door: Door::Planned { root, mounts: Vec::new(), readonly: false }, id_map })
     }
 

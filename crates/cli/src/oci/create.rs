@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use minibox_runtime::container::{self, Cgroups, Container, Creation};
-use minibox_runtime::{Choices, Error, Result, Running, spec, sys};
+use minibox_runtime::{Choices, Error, Result, RootChoices, Running, spec, sys};
 use nix::fcntl::{FcntlArg, fcntl};
 use oci_spec::runtime as oci;
 
@@ -72,7 +72,7 @@ fn make(root: &Path, args: &CreateArgs, cgroups: Cgroups, is_left: bool) -> Resu
         console_size: process.and_then(console_size).or(own_size),
         preserve_fds: args.preserve_fds,
         bare_newlines: has_bare_newlines(is_left),
-        no_pivot: args.no_pivot,
+        root: RootChoices { no_pivot: args.no_pivot, ..RootChoices::default() },
         fail_at: crate::trial::fail_at()?,
         ..Choices::default()
     };
