@@ -90,6 +90,11 @@ fn with_one_id_there_are_no_other_users_and_this_is_said_once() {
         assert_eq!(again.stderr, "", "{again:?}");
         // chown to root, that is to himself, is nothing new.
         sandbox.sh(&[], "touch /tmp/file && chown 0:0 /tmp/file").ok();
+        sandbox
+            .sh(&["-u", "1000"], "true")
+            .code(125)
+            .says("cannot become the container's user")
+            .says("hint: give this user subordinate ids in /etc/subuid and /etc/subgid");
     }
 }
 
