@@ -9,6 +9,7 @@ mod bpf;
 mod calls;
 mod descriptors;
 mod devices;
+mod ebpf;
 mod files;
 
 use std::cmp::Reverse;

@@ -9,6 +9,7 @@ use procfs::process::Process;
 use serde::Serialize;
 
 use crate::process::read;
+use crate::sys::Instruction;
 use crate::{Result, Seen, sys};
 
 /// What the processes of a control group have used together, those that have ended included. Of version 1 and
@@ -61,10 +62,10 @@ pub struct Pressure {
 /// What decides about devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DeviceRules {
-    /// Lines of devices.list: `a *:* rwm` is all.
+    /// Version 1, lines of devices.list: `a *:* rwm` is all.
     List(String),
-    /// Is there one at all?
-    Program(bool),
+    /// Version 2: programs that must all agree.
+    Programs(Vec<Vec<Instruction>>),
 }
 
 /// The folders of a control group: of each controller of version 1, and "" of version 2.
@@ -181,15 +182,14 @@ impl Folders {
         (has("pids", "pids.max", "pids.max"), has("memory", "memory.limit_in_bytes", "memory.max"))
     }
 
-    /// Which devices its rules let it use, of version 1: devices.list. Of version 2: is there a program that
-    /// decides, here or further up?
+    /// Which devices its rules let it use.
     pub(crate) fn device_rules(&self) -> Seen<DeviceRules> {
         match (self.file("devices", "devices.list", ""), self.0.get("")) {
             (Seen::Known(list), _) if self.0.contains_key("devices") => {
                 Seen::Known(DeviceRules::List(list))
             }
             (Seen::Denied, _) => Seen::Denied,
-            (_, Some(folder)) => sys::has_device_program(folder).map(DeviceRules::Program),
+            (_, Some(folder)) => sys::device_programs(folder).map(DeviceRules::Programs),
             _ => Seen::Absent,
         }
     }

@@ -5,7 +5,7 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -154,30 +154,68 @@ pub(crate) fn gets_through(call: Sysno, arguments: &[u64; 6]) -> bool {
     }
 }
 
-/// Is there a program that decides about devices for this cgroup of version 2, its own or one from further up?
-/// BPF_PROG_QUERY of bpf(2).
-pub(crate) fn has_device_program(cgroup: &Path) -> Seen<bool> {
-    const BPF_PROG_QUERY: i32 = 16;
+/// struct bpf_insn, as the kernel has it in memory.
+pub(crate) type Instruction = [u8; 8];
+
+/// The programs that decide about devices for this cgroup of version 2, its own and those from further up, all of
+/// which must agree. BPF_PROG_QUERY, BPF_PROG_GET_FD_BY_ID and BPF_OBJ_GET_INFO_BY_FD of bpf(2).
+pub(crate) fn device_programs(cgroup: &Path) -> Seen<Vec<Vec<Instruction>>> {
     const BPF_CGROUP_DEVICE: u32 = 6;
     const BPF_F_QUERY_EFFECTIVE: u32 = 1;
+    /// As many as a cgroup and those above it may have in the end.
+    const MOST: usize = 512;
     let Ok(folder) = File::open(cgroup) else { return Seen::Absent };
+    let mut ids = [0_u32; MOST];
+    let place = words(ids.as_mut_ptr() as u64);
     // target_fd, attach_type, query_flags, attach_flags, prog_ids, prog_cnt: union bpf_attr.
-    let mut query = [0_u32; 16];
-    query[..3].copy_from_slice(&[
-        folder.as_raw_fd() as u32,
-        BPF_CGROUP_DEVICE,
-        BPF_F_QUERY_EFFECTIVE,
-    ]);
-    // SAFETY: the kernel writes within `query`, whose size it is told.
-    let done = unsafe {
-        let size = size_of_val(&query);
-        libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, query.as_mut_ptr(), size)
+    let query = [folder.as_raw_fd() as u32, BPF_CGROUP_DEVICE, BPF_F_QUERY_EFFECTIVE, 0];
+    let answer = bpf(16, &[&query, &place[..], &[MOST as u32]].concat());
+    let known = match answer {
+        Ok((_, attributes)) => ids.get(..attributes[6] as usize),
+        Err(Errno::EPERM | Errno::EACCES) => None,
+        Err(_) => return Seen::Absent,
     };
-    match (done, Errno::last()) {
-        (0, _) => Seen::Known(query[6] > 0),
-        (_, Errno::EPERM | Errno::EACCES) => Seen::Denied,
-        _ => Seen::Absent,
-    }
+    let programs = known.map(|ids| ids.iter().map(|id| instructions(*id)).collect::<Option<_>>());
+    programs.flatten().map_or(Seen::Denied, Seen::Known)
+}
+
+/// What the kernel shows of a program; nothing where it does not.
+fn instructions(id: u32) -> Option<Vec<Instruction>> {
+    let (program, _) = bpf(13, &[id]).ok()?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    let program = unsafe { OwnedFd::from_raw_fd(program as i32) };
+    let look = |list: &mut [Instruction]| {
+        // struct bpf_prog_info: xlated_prog_len in the sixth word, xlated_prog_insns in the ninth.
+        let mut info = [0_u32; 64];
+        info[5] = size_of_val(list) as u32;
+        info[8..10].copy_from_slice(&words(list.as_mut_ptr() as u64));
+        let place = words(info.as_mut_ptr() as u64);
+        let asked = [program.as_raw_fd() as u32, size_of_val(&info) as u32];
+        bpf(15, &[&asked[..], &place].concat()).ok()?;
+        // Where constants are blinded nothing is shown.
+        (list.is_empty() || info[8..10] != [0, 0]).then_some(info[5] as usize / 8)
+    };
+    let mut list = vec![[0; 8]; look(&mut [])?];
+    (look(&mut list)? == list.len() && !list.is_empty()).then_some(list)
+}
+
+/// An address in two words of a union bpf_attr.
+fn words(address: u64) -> [u32; 2] {
+    let bytes = address.to_ne_bytes();
+    let half =
+        |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    [half(0), half(4)]
+}
+
+/// bpf(2), with the first words of its union; what it returns, and the union after it.
+fn bpf(command: i32, attributes: &[u32]) -> Result<(i64, [u32; 16]), Errno> {
+    let mut union = [0_u32; 16];
+    union[..attributes.len()].copy_from_slice(attributes);
+    // SAFETY: the kernel writes within `union`, whose size it is told, and where the words that callers put there
+    // lead, which is memory of theirs as long as they say.
+    let done =
+        unsafe { libc::syscall(libc::SYS_bpf, command, union.as_mut_ptr(), size_of_val(&union)) };
+    Errno::result(done).map(|done| (done, union))
 }
 
 /// Mode and device number of a file, stat(2), by what the kernel remembers: no filesystem is asked, which may

@@ -4,9 +4,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use nix::libc::{major, minor};
 
+use super::ebpf;
 use super::files::{Walk, is_asked_of_a_program};
 use super::{Audit, Id, Subject, Weight};
 use crate::cgroup::DeviceRules;
+use crate::seen::Seen;
+use crate::sys::Instruction;
 
 /// How many entries of /dev are looked at.
 const MOST: usize = 4096;
@@ -16,14 +19,42 @@ pub(super) fn check(subject: &Subject<'_>, audit: &mut Audit) {
     if !subject.is_hosts_root {
         return;
     }
-    let evidence = subject.folders.device_rules().map(|rules| match rules {
-        DeviceRules::List(list) => {
-            list.lines().filter(|line| line.starts_with("a ")).map(str::to_owned).collect()
+    let evidence = match subject.folders.device_rules() {
+        Seen::Known(DeviceRules::List(list)) => Seen::Known(open_doors(&list)),
+        Seen::Known(DeviceRules::Programs(programs)) => {
+            let doors = [('b', 1), ('c', 2)].map(|(letter, kind)| {
+                let is_open = opens_the_unknown(&programs, kind)?;
+                Some(is_open.then(|| format!("BPF_CGROUP_DEVICE: {letter} *:* rw")))
+            });
+            let doors: Option<Vec<_>> = doors.into_iter().collect();
+            doors.map_or(Seen::Denied, |doors| Seen::Known(doors.into_iter().flatten().collect()))
         }
-        DeviceRules::Program(false) => vec![String::from("BPF_CGROUP_DEVICE: 0")],
-        DeviceRules::Program(true) => Vec::new(),
-    });
+        Seen::Denied => Seen::Denied,
+        Seen::Absent => Seen::Absent,
+    };
     audit.see(Id::DeviceRules, Weight::Notable, evidence);
+}
+
+/// Those lines of devices.list that open every device of a kind; making nodes alone is no danger.
+fn open_doors(list: &str) -> Vec<String> {
+    let opens = |line: &&str| {
+        let mut words = line.split(' ');
+        let (kind, device, access) = (words.next(), words.next(), words.next());
+        kind == Some("a")
+            || device == Some("*:*") && access.is_some_and(|word| word.contains(['r', 'w']))
+    };
+    list.lines().filter(opens).map(str::to_owned).collect()
+}
+
+/// May a device of a number that no list names, one for local use (devices.txt of the kernel), be read and written?
+/// Without a program everything may.
+fn opens_the_unknown(programs: &[Vec<Instruction>], kind: u32) -> Option<bool> {
+    const LOCAL: u32 = 60;
+    const READ_AND_WRITE: u32 = 6;
+    // struct bpf_cgroup_dev_ctx.
+    let question = [READ_AND_WRITE << 16 | kind, LOCAL, 7].map(u32::to_ne_bytes).concat();
+    let verdicts = programs.iter().map(|program| Some(ebpf::run(program, &question)? & 1 != 0));
+    verdicts.collect::<Option<Vec<_>>>().map(|all| all.into_iter().all(|verdict| verdict))
 }
 
 fn nodes(subject: &Subject<'_>, audit: &mut Audit) {
