@@ -19,11 +19,7 @@ pub(crate) fn choices(store: &Store, record: &Record, listening: Listening) -> R
     let layer = record.layer.as_ref().filter(|_| !record.is_patchwork);
     Ok(Choices {
         root: RootChoices {
-            layer: layer.map(|folder| Layer {
-                upper: folder.join("upper"),
-                work: folder.join("work"),
-                volatile: record.auto_remove,
-            }),
+            layer: layer.map(|folder| Layer::below(folder, record.auto_remove)),
             // Device nodes that the root filesystem brings along open nothing; those of /dev are our own.
             attributes: if record.settings.privileged { 0 } else { libc::MOUNT_ATTR_NODEV },
             maps_owners: userns::maps_mounts(record.id_map.as_ref()),

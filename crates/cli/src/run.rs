@@ -149,11 +149,7 @@ fn dry_run(
     let spec = config::build(args, wishes, &place);
     let folder = scratch.path().join("LAYER");
     fs::create_dir(&folder).map_err(|e| Error::of_io("make", &folder, &e))?;
-    let layer = (!args.mounts.rw).then(|| Layer {
-        upper: folder.join("upper"),
-        work: folder.join("work"),
-        volatile: args.rm,
-    });
+    let layer = (!args.mounts.rw).then(|| Layer::below(&folder, args.rm));
     let choices = Choices {
         root: RootChoices { layer, maps_owners: user.maps_mounts(), ..RootChoices::default() },
         console_size: terminal::size(),

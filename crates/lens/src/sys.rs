@@ -160,6 +160,7 @@ pub(crate) type Instruction = [u8; 8];
 /// The programs that decide about devices for this cgroup of version 2, its own and those from further up, all of
 /// which must agree. BPF_PROG_QUERY, BPF_PROG_GET_FD_BY_ID and BPF_OBJ_GET_INFO_BY_FD of bpf(2).
 pub(crate) fn device_programs(cgroup: &Path) -> Seen<Vec<Vec<Instruction>>> {
+    const BPF_PROG_QUERY: i32 = 16;
     const BPF_CGROUP_DEVICE: u32 = 6;
     const BPF_F_QUERY_EFFECTIVE: u32 = 1;
     /// As many as a cgroup and those above it may have in the end.
@@ -169,7 +170,7 @@ pub(crate) fn device_programs(cgroup: &Path) -> Seen<Vec<Vec<Instruction>>> {
     let place = words(ids.as_mut_ptr() as u64);
     // target_fd, attach_type, query_flags, attach_flags, prog_ids, prog_cnt: union bpf_attr.
     let query = [folder.as_raw_fd() as u32, BPF_CGROUP_DEVICE, BPF_F_QUERY_EFFECTIVE, 0];
-    let answer = bpf(16, &[&query, &place[..], &[MOST as u32]].concat());
+    let answer = bpf(BPF_PROG_QUERY, &[&query, &place[..], &[MOST as u32]].concat());
     let known = match answer {
         Ok((_, attributes)) => ids.get(..attributes[6] as usize),
         Err(Errno::EPERM | Errno::EACCES) => None,
@@ -181,7 +182,9 @@ pub(crate) fn device_programs(cgroup: &Path) -> Seen<Vec<Vec<Instruction>>> {
 
 /// What the kernel shows of a program; nothing where it does not.
 fn instructions(id: u32) -> Option<Vec<Instruction>> {
-    let (program, _) = bpf(13, &[id]).ok()?;
+    const BPF_PROG_GET_FD_BY_ID: i32 = 13;
+    const BPF_OBJ_GET_INFO_BY_FD: i32 = 15;
+    let (program, _) = bpf(BPF_PROG_GET_FD_BY_ID, &[id]).ok()?;
     // SAFETY: the kernel has just made this descriptor for us alone.
     let program = unsafe { OwnedFd::from_raw_fd(program as i32) };
     let look = |list: &mut [Instruction]| {
@@ -191,7 +194,7 @@ fn instructions(id: u32) -> Option<Vec<Instruction>> {
         info[8..10].copy_from_slice(&words(list.as_mut_ptr() as u64));
         let place = words(info.as_mut_ptr() as u64);
         let asked = [program.as_raw_fd() as u32, size_of_val(&info) as u32];
-        bpf(15, &[&asked[..], &place].concat()).ok()?;
+        bpf(BPF_OBJ_GET_INFO_BY_FD, &[&asked[..], &place].concat()).ok()?;
         // Where constants are blinded nothing is shown.
         (list.is_empty() || info[8..10] != [0, 0]).then_some(info[5] as usize / 8)
     };

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use crate::error::Blame;
-use crate::idmap::{IdMap, Range};
+use crate::idmap::{self, IdMap, Range};
 use crate::mounts::MountPlan;
 use crate::plan::Plan;
 use crate::process::ProcessPlan;
@@ -67,7 +67,7 @@ pub fn step_failed(plan: &Plan, step: Step, index: usize, errno: Errno) -> Optio
         (Step::AttachMounts, Errno::ELOOP) => Some("this root filesystem brings a link: proc, sysfs and /dev must be mounted on ordinary directory; such images try to reach the host".into()),
         (Step::TakeRoot, Errno::EINVAL) if !plan.root.mapped.is_empty() => Some("an overlay of mapped layers needs Linux 5.19; --rw needs no overlay".into()),
         (Step::TakeRoot, Errno::EINVAL) => Some("try --rw to use the folder itself, without an overlay".into()),
-        (Step::User, Errno::EINVAL) if plan.keep_groups => Some("give this user subordinate ids in /etc/subuid and /etc/subgid".into()),
+        (Step::User, Errno::EINVAL) if plan.keep_groups => Some(idmap::MORE_IDS.into()),
         (Step::Hostname, Errno::EINVAL) => Some("choose a shorter one with -h NAME".into()),
         (Step::TakeMounts, Errno::EPERM)
             if plan.mounts.get(index).is_some_and(MountPlan::is_of_process) =>

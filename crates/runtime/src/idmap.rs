@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 use crate::step::Step;
 use crate::sys::{self, Forked};
 
+/// What to try where a container has a single id and more are asked for.
+pub const MORE_IDS: &str = "give this user subordinate ids in /etc/subuid and /etc/subgid";
+
 /// One line of a map: `size` ids from `inside` on stand for those from `outside` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {

@@ -18,10 +18,9 @@
 //! [`reaper`] is what PID 1 does while the program runs.
 //!
 //! Beside them stand [`step`], the table of everything that happens, in order and with reasons; one
-//! file per concern ([`namespaces`], [`root`], [`mounts`], [`program`], [`devices`], [`capabilities`], [`net_devices`], [`rlimits`],
-//! [`scheduling`], [`seccomp`], [`user`], [`idmap`], [`cgroup`], [`copy_up`]), each with `plan` for the parent
-//! and the rest for the child; [`line`], over which the
-//! child reports; [`describe`] and [`hints`], which put reports into words; [`state`], what is written
+//! file per concern ([`namespaces`], [`root`], [`mounts`], [`program`], [`devices`], [`capabilities`],
+//! [`net_devices`], [`rlimits`], [`scheduling`], [`seccomp`], [`user`], [`idmap`], [`cgroup`], [`copy_up`]), each
+//! with what is decided in the parent and the rest for the child; [`line`], over which the child reports; [`describe`] and [`hints`], which put reports into words; [`state`], what is written
 //! down about a living container; [`pid_namespace`], all its processes; [`probe`], what this kernel lets one
 //! do; and [`sys`], the only `unsafe` code.
 //!

@@ -9,6 +9,7 @@ use oci_spec::runtime::Process;
 
 use crate::capabilities;
 use crate::error::{Error, Result};
+use crate::idmap;
 use crate::label;
 use crate::mounts::c_string;
 use crate::process::ProcessPlan;
@@ -44,7 +45,7 @@ pub fn plan(
         return Err(Error::new(
             "supplementary groups need more than the one id this container has",
         )
-        .hint("give this user subordinate ids in /etc/subuid and /etc/subgid"));
+        .hint(idmap::MORE_IDS));
     }
     Ok(ProcessPlan {
         candidates: candidates(program, env, process.cwd())?,

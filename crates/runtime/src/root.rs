@@ -39,6 +39,13 @@ pub struct Layer {
     pub volatile: bool,
 }
 
+impl Layer {
+    /// The layer whose two folders lie in `folder`.
+    pub fn below(folder: &Path, volatile: bool) -> Layer {
+        Layer { upper: folder.join("upper"), work: folder.join("work"), volatile }
+    }
+}
+
 /// The root filesystem, decided.
 #[derive(Debug)]
 pub struct RootPlan {

@@ -66,11 +66,7 @@ fn open(store: &Store, asked: &str) -> Result<Open> {
         let spec = spec::load(&folder)?;
         birth::make_layer(&container.record)?;
         let layer = container.record.layer.as_ref().filter(|_| !container.record.is_patchwork);
-        let layer = layer.map(|layer| Layer {
-            upper: layer.join("upper"),
-            work: layer.join("work"),
-            volatile: false,
-        });
+        let layer = layer.map(|folder| Layer::below(folder, false));
         let view = View::of_stopped(&spec, layer, container.record.ids_on_disk().cloned())?;
         return Ok(Open { container, view, _lock: lock });
     }

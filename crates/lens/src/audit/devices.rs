@@ -19,19 +19,17 @@ pub(super) fn check(subject: &Subject<'_>, audit: &mut Audit) {
     if !subject.is_hosts_root {
         return;
     }
-    let evidence = match subject.folders.device_rules() {
-        Seen::Known(DeviceRules::List(list)) => Seen::Known(open_doors(&list)),
-        Seen::Known(DeviceRules::Programs(programs)) => {
+    let evidence = subject.folders.device_rules().and_then(|rules| match rules {
+        DeviceRules::List(list) => Seen::Known(open_doors(list)),
+        DeviceRules::Programs(programs) => {
             let doors = [('b', 1), ('c', 2)].map(|(letter, kind)| {
-                let is_open = opens_the_unknown(&programs, kind)?;
+                let is_open = opens_the_unknown(programs, kind)?;
                 Some(is_open.then(|| format!("BPF_CGROUP_DEVICE: {letter} *:* rw")))
             });
             let doors: Option<Vec<_>> = doors.into_iter().collect();
             doors.map_or(Seen::Denied, |doors| Seen::Known(doors.into_iter().flatten().collect()))
         }
-        Seen::Denied => Seen::Denied,
-        Seen::Absent => Seen::Absent,
-    };
+    });
     audit.see(Id::DeviceRules, Weight::Notable, evidence);
 }
 

@@ -3,7 +3,7 @@
 
 use crate::sys::Instruction;
 
-/// More steps than the kernel's own limit for a program that it has found to end.
+/// As many steps as the kernel follows a program before it refuses it as endless.
 const MOST: usize = 1_000_000;
 
 /// The verdict on a question, whose bytes are `context`; nothing where the program does what is not known here.
